@@ -1,0 +1,80 @@
+# Every job of the project is a verb here; `make` alone lists them.
+#
+#   make demo                                  the whole pipeline on the tiny model
+#   make sft RECIPE=NAME                       a stage with another recipe: recipes/NAME.yaml
+#   make sft RECIPE=NAME ARGS="sft.steps=3"    ... with a value changed
+
+PYTHON ?= python3
+RECIPE ?= demo
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/codevision-lite
+# Where `make setup` takes torch from on Linux without a GPU: PyPI's wheel would bring 3 GB of CUDA libraries.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# Which requirements: by whether there is an NVIDIA GPU. `make setup REQUIREMENTS=requirements-cpu.txt` decides for you.
+REQUIREMENTS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt || echo requirements-cpu.txt)
+# One stamp for each requirements file: another choice, or a change of the files, installs again.
+STAMP := $(VENV)/.installed-$(REQUIREMENTS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint synth sft rl eval report bench gpu-check tiny-base clean
+
+help: ## list the verbs
+	@echo "Usage: make VERB [RECIPE=demo] [ARGS=\"key=value ...\"]"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv and install what this machine can use (GPU or CPU)
+	@echo "$(VENV) is ready ($(REQUIREMENTS))"
+
+demo: $(STAMP) ## base, SFT and GRPO on the tiny model, evaluated after each; writes runs/demo/report.html
+	$(RUN) demo recipes/$(RECIPE).yaml $(ARGS)
+
+test: $(STAMP) ## run the tests (FAST=1: only the fast ones)
+	$(VENV)/bin/python -m pytest $(if $(FAST),-m "not slow and not gpu") $(ARGS)
+
+lint: $(STAMP) ## check the style of the code
+	$(VENV)/bin/ruff check .
+
+synth: $(STAMP) ## draw the pictures and write the SFT and RL data
+	$(RUN) synth recipes/$(RECIPE).yaml $(ARGS)
+
+sft: $(STAMP) ## supervised fine-tuning
+	$(RUN) sft recipes/$(RECIPE).yaml $(ARGS)
+
+rl: $(STAMP) ## GRPO, from the SFT adapter
+	$(RUN) rl recipes/$(RECIPE).yaml $(ARGS)
+
+eval: $(STAMP) ## measure a model on held-out pictures
+	$(RUN) eval recipes/$(RECIPE).yaml $(ARGS)
+
+report: $(STAMP) ## write the report of a run again, from its files
+	$(RUN) report recipes/$(RECIPE).yaml $(ARGS)
+
+bench: $(STAMP) ## run the public benchmarks
+	$(RUN) bench recipes/$(RECIPE).yaml $(ARGS)
+
+gpu-check: $(STAMP) ## does this machine's GPU run the full stack?
+	$(RUN) gpu-check recipes/$(RECIPE).yaml $(ARGS)
+
+tiny-base: RECIPE = tiny_base
+tiny-base: $(STAMP) ## train the tiny base model of sample_data/ again, from its seed
+	$(RUN) tiny-base recipes/$(RECIPE).yaml $(ARGS)
+
+clean: ## remove caches and build leftovers (.venv and runs/ stay)
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis unsloth_compiled_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(STAMP): requirements.txt requirements-cpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name one: make setup PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 2; }
+	@echo "Installing $(REQUIREMENTS) into $(VENV) (some minutes the first time)"
+ifeq ($(REQUIREMENTS) $(shell uname -s),requirements-cpu.txt Linux)
+	@$(VENV)/bin/pip install -q --no-deps --retries 1 --timeout 20 --index-url $(TORCH_CPU_INDEX) \
+	  "$$(grep -o '^torch==[0-9.]*' $(REQUIREMENTS))" 2>/dev/null || echo "  torch: from the default package index"
+endif
+	@$(VENV)/bin/pip install -q -r $(REQUIREMENTS)
+	@$(VENV)/bin/pip install -q --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.installed-*
+	@touch $@
