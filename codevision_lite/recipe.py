@@ -1,0 +1,134 @@
+"""What a recipe file may say: one frozen dataclass per stage, with defaults that work on a laptop CPU.
+
+A recipe in recipes/*.yaml holds only what differs from these. Loading, checking and overriding are config.py's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+# In proportion: the trajectories' mix of SFT, and the prompts of RL.
+SFT_MIX = {
+    "upright": 0.30, "rotate_90": 0.09, "rotate_180": 0.09, "rotate_270": 0.09, "flip_horizontal": 0.09, "flip_vertical": 0.09,
+    "crop": 0.10, "orientation+crop": 0.15,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The base model and its view of pictures."""
+
+    name: str = "sample_data/tiny_base"  # local folder or hub name
+    quantize: Literal["nf4", "none"] = "nf4"  # 4-bit NF4 with double quantisation of the language model's linears
+    min_pixels: int | None = None  # pixels of area of the model's view; None: as the model's own files say
+    max_pixels: int | None = None
+    lora_r: int = 32
+    lora_alpha: int = 32  # = r: the adapter starts at scale 1
+    threads: int | None = None  # CPU threads; None: 1 for a tiny model
+
+    def __post_init__(self) -> None:
+        if self.lora_r < 1:
+            raise ValueError("lora_r must be >= 1")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What synth draws; every number is a count of rows."""
+
+    sft_rows: int = 2000
+    rl_rows: int = 1600
+    sft_mix: dict[str, float] = field(default_factory=lambda: dict(SFT_MIX))
+    rl_mix: dict[str, float] = field(default_factory=lambda: dict(SFT_MIX))
+    error_share: float = 0.1  # of the trajectories with a tool, how many make a mistake first and mend it
+    second_style: float = 0.3  # how often the repair is written the second way (transpose in place of rotate or ImageOps)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error_share <= 1 or not 0 <= self.second_style <= 1:
+            raise ValueError("error_share and second_style must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class SFTStage:
+    """Supervised fine-tuning of a LoRA adapter on verified trajectories."""
+
+    steps: int = 200
+    batch: int = 32  # trajectories per optimizer step
+    micro_batch: int = 32  # how many of them go through the model at once
+    learning_rate: float = 1e-3
+    warmup_share: float = 0.05
+    save_every: int = 100  # steps between checkpoints
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.batch % self.micro_batch:
+            raise ValueError("steps and batch must be >= 1 and batch a multiple of micro_batch")
+
+
+@dataclass(frozen=True)
+class RLStage:
+    """GRPO from the SFT adapter."""
+
+    steps: int = 60
+    prompts: int = 16  # per optimizer step
+    generations: int = 8  # rollouts of each prompt; the paper's number (section 5.3)
+    micro_batch: int = 64  # trajectories through the model at once in the update
+    learning_rate: float = 8e-5  # 5e-4 makes tool use collapse within ten steps on the tiny model
+    temperature: float = 1.0
+    beta: float = 0.0  # KL weight against the SFT adapter; the paper has 0.001
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dr_grpo"
+    reward: Literal["dense", "paper", "outcome_only", "no_strategy", "no_penalty", "curriculum"] = "dense"
+    max_turns: int = 4
+    max_reply_tokens: int = 96
+    max_tokens: int = 1024  # whole trajectory
+    max_images: int = 5
+    save_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.generations < 2:
+            raise ValueError("generations must be >= 2: the advantage is relative to the group")
+        if self.prompts * self.generations % self.micro_batch:
+            raise ValueError("prompts * generations must be a multiple of micro_batch")
+
+
+@dataclass(frozen=True)
+class EvalStage:
+    """Held-out evaluation on the built-in world."""
+
+    n_per_condition: int = 60
+    max_turns: int = 5
+    max_reply_tokens: int = 96
+    max_tokens: int = 1024
+    max_images: int = 6
+    batch: int = 80  # samples through the model at once
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: data, SFT, RL and evaluation into one folder."""
+
+    run_folder: str = "runs/demo"
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    sft: SFTStage = SFTStage()
+    rl: RLStage = RLStage()
+    eval: EvalStage = EvalStage()
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The tiny base model: what `make tiny-base` does, sized for one CPU core in well under 90 minutes."""
+
+    out_folder: str = "runs/tiny_base/model"
+    work_folder: str = "runs/tiny_base"  # checkpoints; a stopped run goes on from them
+    seed: int = 0
+    tower_steps: int = 7000
+    tower_batch: int = 96  # three views of each of 32 scenes
+    tower_lr: float = 1e-3
+    language_steps: int = 2000
+    language_batch: int = 64
+    language_lr: float = 1.5e-3
+
+    def __post_init__(self) -> None:
+        if self.tower_batch % 3:
+            raise ValueError("tower_batch must be a multiple of 3")
