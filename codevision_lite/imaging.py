@@ -22,7 +22,8 @@ MAX_ASPECT = 200  # Qwen's resize refuses thinner pictures
 def open_image(image: str | Path | Image.Image) -> Image.Image:
     """The picture as upright RGB (EXIF orientation applied, transparency on white).
 
-    A picture in memory is taken as it lies there, without its EXIF. Raises UserError naming the file where it is missing, unreadable, empty, too large or too thin.
+    A picture in memory is taken as it lies there, without its EXIF.
+    Raises UserError naming the file where it is missing, unreadable, empty, too large or too thin.
     """
     if isinstance(image, Image.Image):
         return _rgb(image)

@@ -25,7 +25,9 @@ class Progress:
         rate = (done - self.start) / seconds
         eta = _clock((self.total - done) / rate) if rate > 0 else "?"
         tail = f"done in {_clock(seconds)}" if last else f"eta {eta}"
-        line = f"{self.what} {done}/{self.total}{f' {self.unit}' if self.unit else ''} | {note + ' | ' if note else ''}{rate:.2g}/s | {tail}"
+        line = (
+            f"{self.what} {done}/{self.total}{f' {self.unit}' if self.unit else ''} | {note + ' | ' if note else ''}{rate:.2g}/s | {tail}"
+        )
         if self._terminal:
             print(f"\r\033[K{line}", end="\n" if last else "", flush=True)
         else:

@@ -1,0 +1,73 @@
+"""What answers: a ChatModel continues dialogues. Backends: hf.py (transformers | Unsloth) and the ScriptedModel of tests.
+
+A Dialogue is the list of segments that protocol.py renders; a backend appends token ids to it and never re-tokenises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from PIL import Image
+
+
+@dataclass
+class Segment:
+    """One piece of a dialogue. `text` holds one protocol.IMAGE for each of `images`."""
+
+    role: Literal["prompt", "reply", "observation"]
+    text: str
+    images: tuple[Image.Image, ...] = ()
+    token_ids: list[int] | None = None  # set by the backend; a reply's include its end-of-turn token
+    logprobs: list[float] | None = None  # of a sampled reply's tokens, under the full softmax at the sampling temperature
+    finished: bool = True  # False: the reply was cut at the token limit
+
+
+@dataclass(eq=False)  # identity: two rollouts of one prompt are two dialogues
+class Dialogue:
+    """A conversation under way."""
+
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens so far, images included; 0 for backends that don't count."""
+        return sum(len(s.token_ids or ()) for s in self.segments)
+
+    @property
+    def images(self) -> list[Image.Image]:
+        return [image for segment in self.segments for image in segment.images]
+
+
+class ChatModel(Protocol):
+    """Anything that can continue dialogues."""
+
+    batch_size: int  # how many dialogues it likes to be given at once
+
+    def reply(self, dialogues: Sequence[Dialogue], max_new_tokens: int) -> list[Segment]:
+        """One reply segment for each dialogue, in order; the caller appends them."""
+        ...
+
+
+class ScriptedModel:
+    """Replies with given texts in turn, the same ones for every dialogue; for gold data and tests."""
+
+    batch_size = 64
+
+    def __init__(self, replies: Sequence[str]):
+        self.replies = list(replies)
+
+    def reply(self, dialogues: Sequence[Dialogue], max_new_tokens: int = 0) -> list[Segment]:
+        """Raises IndexError when a dialogue outlasts the script."""
+        return [Segment("reply", self.replies[sum(s.role == "reply" for s in d.segments)]) for d in dialogues]
+
+
+def load_model(name: str, **options: Any) -> ChatModel:
+    """A model by local folder or hub name, with its adapter where `adapter=FOLDER` is given (see models/hf.py)."""
+    from codevision_lite.models.hf import HFModel
+    from codevision_lite.models.load import load_base
+
+    sampling = {k: options.pop(k) for k in ("temperature", "seed", "batch_size") if k in options}
+    model, processor = load_base(name, **options)
+    return HFModel(model, processor, **sampling)

@@ -1,0 +1,224 @@
+"""Generation: log-probabilities that training recomputes, greedy replies equal to `generate()`, a cache that changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pictures import picture
+from tiny_model import answer, ask, converse, show, token_ids
+
+from codevision_lite.models import Dialogue, load_model
+from codevision_lite.models.encoding import image_inputs
+from codevision_lite.models.hf import VISION_TOKENS, HFModel
+
+# For each dialogue its first picture and what it is shown after each reply (None: a message without a picture).
+FIRST = [(84, 84), (300, 40), (60, 200)]
+SHOWN = [[(200, 120), None], [None, (84, 84)], [(40, 300), (90, 90)]]
+
+
+@pytest.fixture(params=["none", "nf4"])
+def any_model(request):
+    return request.getfixturevalue({"none": "model", "nf4": "nf4_model"}[request.param])
+
+
+def prompts():
+    return [ask(f"What is in cell {i}?", picture(*size, seed=i)) for i, size in enumerate(FIRST)]
+
+
+def shown():
+    return [[size and picture(*size, seed=10 * i + j) for j, size in enumerate(sizes, 1)] for i, sizes in enumerate(SHOWN)]
+
+
+def stock_inputs(processor, dialogues, side="right"):
+    """The training forward's inputs for whole dialogues, padded on one side."""
+    rows = [token_ids(d) for d in dialogues]
+    width, pad = max(map(len, rows)), processor.tokenizer.pad_token_id
+    padded = [row + [pad] * (width - len(row)) if side == "right" else [pad] * (width - len(row)) + row for row in rows]
+    mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
+    ids = torch.tensor(padded)
+    pictures = image_inputs(processor, [image for d in dialogues for image in d.images])
+    return {
+        "input_ids": ids, "attention_mask": torch.tensor(mask if side == "right" else [row[::-1] for row in mask]),
+        "mm_token_type_ids": (ids == processor.image_token_id).long(),
+        "pixel_values": pictures.pixel_values, "image_grid_thw": pictures.grid_thw,
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def recomputed(model, processor, dialogues, temperature=1.0, side="right", **changes):
+    """Log-probabilities of all sampled tokens by the stock forward, dialogue by dialogue."""
+    inputs = stock_inputs(processor, dialogues, side) | changes
+    logprobs = torch.log_softmax(model(**inputs).logits.float() / temperature, dim=-1)
+    out = []
+    for i, dialogue in enumerate(dialogues):
+        at = 0 if side == "right" else inputs["input_ids"].shape[1] - len(token_ids(dialogue))
+        for segment in dialogue.segments:
+            if segment.role == "reply":
+                out += [float(logprobs[i, at + n - 1, t]) for n, t in enumerate(segment.token_ids)]
+            at += len(segment.token_ids)
+    return torch.tensor(out)
+
+
+def sampled(dialogues):
+    return torch.tensor([p for d in dialogues for s in d.segments if s.role == "reply" for p in s.logprobs])
+
+
+@pytest.mark.parametrize("side, temperature", [("right", 1.0), ("left", 0.7)])
+def test_the_training_forward_gives_the_logprobs_of_generation(any_model, processor, side, temperature):
+    dialogues = prompts()
+    converse(HFModel(any_model, processor, temperature=temperature, seed=3), dialogues, shown(), max_new_tokens=12)
+    ours, theirs = sampled(dialogues), recomputed(any_model, processor, dialogues, temperature, side)
+    assert len({len(s.token_ids) for d in dialogues for s in d.segments if s.role == "reply"}) > 1, "replies of different lengths"
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+def test_that_agreement_would_notice_a_wrong_picture_or_position(model, processor):
+    dialogues = prompts()
+    converse(HFModel(model, processor, temperature=1.0, seed=3), dialogues, shown(), max_new_tokens=12)
+    right = sampled(dialogues)
+    inputs = stock_inputs(processor, dialogues)
+    for changes in ({"pixel_values": inputs["pixel_values"].flip(0)}, {"mm_token_type_ids": torch.zeros_like(inputs["input_ids"])}):
+        assert (recomputed(model, processor, dialogues, **changes) - right).abs().max() > 0.1
+
+
+def test_greedy_replies_are_those_of_generate(any_model, processor):
+    dialogues = prompts()
+    converse(HFModel(any_model, processor), dialogues, shown(), max_new_tokens=16)
+    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    suppressed = [processor.tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS]
+    for n in (1, 3, 5):  # the three replies
+        before = [Dialogue(d.segments[:n]) for d in dialogues]
+        inputs = stock_inputs(processor, before, "left")
+        generated = any_model.generate(
+            **inputs, max_new_tokens=16, do_sample=False, suppress_tokens=suppressed, eos_token_id=end, pad_token_id=0
+        )
+        for row, dialogue in zip(generated[:, inputs["input_ids"].shape[1] :].tolist(), dialogues, strict=True):
+            reply = dialogue.segments[n]
+            assert row[: len(reply.token_ids)] == reply.token_ids
+            assert reply.finished == (reply.token_ids[-1] == end)
+            assert reply.finished or len(reply.token_ids) == 16
+
+
+def test_the_kept_cache_gives_what_a_fresh_prefill_gives(any_model, processor):
+    kept, fresh = prompts(), prompts()
+    converse(HFModel(any_model, processor, temperature=1.0, seed=1), kept, shown())
+
+    class Forgetful(HFModel):
+        def reply(self, dialogues, max_new_tokens):
+            self.forget()
+            return super().reply(dialogues, max_new_tokens)
+
+    converse(Forgetful(any_model, processor, temperature=1.0, seed=1), fresh, shown())
+    assert list(map(token_ids, kept)) == list(map(token_ids, fresh))
+    assert (sampled(kept) - sampled(fresh)).abs().max() < 1e-4
+
+
+def test_in_later_turns_only_the_new_tokens_are_prefilled(model, processor):
+    dialogues, widths = prompts(), []
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True)
+    try:
+        converse(HFModel(model, processor, seed=1), dialogues, shown(), max_new_tokens=4)
+    finally:
+        hook.remove()
+    prefills = [w for w in widths if w > 1]
+    assert prefills[0] == max(len(d.segments[0].token_ids) for d in dialogues)
+    assert prefills[1:] == [max(len(d.segments[n].token_ids) for d in dialogues) for n in (2, 4)]
+
+
+@pytest.mark.parametrize("left", [[0, 1, 2], [2, 0], [1], [2, 1, 0]])
+def test_dialogues_may_end_or_change_places_between_turns(model, processor, left):
+    together, alone, pictures = prompts(), prompts(), shown()
+    engine = HFModel(model, processor)
+    answer(engine, together, 10)
+    for i in left:
+        show(together[i], pictures[i][0])
+    answer(engine, [together[i] for i in left], 10)
+    for i in left:
+        converse(HFModel(model, processor), [alone[i]], [pictures[i][:1]])
+        assert token_ids(together[i]) == token_ids(alone[i])
+
+
+def test_a_new_dialogue_may_join_one_that_is_under_way(model, processor):
+    first, second = prompts()[:2]
+    engine = HFModel(model, processor)
+    answer(engine, [first], 10)
+    show(first, picture(50, 90, seed=8))
+    replies = engine.reply([first, second], 8)
+    for dialogue, reply in zip((first, second), replies, strict=True):
+        (again,) = HFModel(model, processor).reply([dialogue], 8)
+        assert reply.token_ids == again.token_ids
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_vision_tokens_are_never_sampled_even_if_the_model_wants_to(model, processor, temperature):
+    vision = torch.tensor([processor.tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS])
+
+    def want(_, args, logits):
+        return logits.index_add(-1, vision, torch.full((*logits.shape[:-1], len(vision)), 100.0))
+
+    dialogues = prompts()
+    hook = model.lm_head.register_forward_hook(want)
+    try:
+        replies = HFModel(model, processor, temperature=temperature).reply(dialogues, 12)
+    finally:
+        hook.remove()
+    assert not {t for r in replies for t in r.token_ids} & set(vision.tolist())
+    assert max(p for r in replies for p in r.logprobs) < -50, "the log-probability is that of the full softmax"
+
+
+@pytest.mark.parametrize("same_object", [True, False])
+def test_equal_prompts_are_prefilled_once_and_get_the_same_logits(model, processor, same_object):
+    image, batches = picture(120, 60), []
+    copies = [ask("What?", image if same_object else image.copy()) for _ in range(4)]
+    dialogues = [*copies[:2], ask("What?", picture(120, 60, seed=1)), *copies[2:], ask("Which?", image)]
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: batches.append(kwargs["input_ids"].shape[0]), with_kwargs=True)
+    try:
+        replies = HFModel(model, processor).reply(dialogues, 8)
+    finally:
+        hook.remove()
+    assert batches[0] == 3 and set(batches[1:]) == {6}
+    for dialogue, reply in zip(dialogues, replies, strict=True):
+        (alone,) = HFModel(model, processor).reply([dialogue], 8)
+        assert reply.token_ids == alone.token_ids
+        assert reply.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+    assert replies[0].token_ids != replies[2].token_ids and replies[0].token_ids != replies[5].token_ids
+
+
+def test_rollouts_of_one_prompt_go_their_own_ways(model, processor):
+    dialogues = [ask("What?", picture(84, 84)) for _ in range(6)]
+    converse(HFModel(model, processor, temperature=1.0), dialogues, [[picture(84, 84, seed=i)] for i in range(6)])
+    assert len({tuple(token_ids(d)) for d in dialogues}) == 6
+    assert (sampled(dialogues) - recomputed(model, processor, dialogues)).abs().max() < 1e-4
+
+
+def test_a_seed_fixes_what_is_sampled(model, processor):
+    replies = [HFModel(model, processor, temperature=1.0, seed=seed).reply(prompts(), 10) for seed in (0, 0, 1)]
+    first, again, other = ([r.token_ids for r in row] for row in replies)
+    assert first == again != other
+
+
+def test_a_reply_is_cut_at_the_limit_and_says_so(model, processor):
+    for reply in HFModel(model, processor).reply(prompts(), 1):
+        assert (len(reply.token_ids), len(reply.logprobs), reply.finished) == (1, 1, False)
+
+
+def test_replying_leaves_the_model_in_its_mode(model, processor):
+    model.train()
+    HFModel(model, processor).reply(prompts()[:1], 1)
+    assert model.training
+    model.eval()
+
+
+def test_nf4_leaves_the_tower_and_the_head_unquantised(nf4_model):
+    kinds = {name: type(module).__name__ for name, module in nf4_model.named_modules()}
+    quantised = [name for name, kind in kinds.items() if kind == "Linear4bit"]
+    assert len(quantised) == 7 * 4
+    assert all("language_model" in name for name in quantised)
+    assert kinds["lm_head"] == "Linear"
+
+
+def test_load_model_gives_a_chat_model_with_its_sampling(tiny_folder):
+    loaded = load_model(str(tiny_folder), quantize="none", max_pixels=56 * 56, min_pixels=28 * 28, temperature=0.5, batch_size=3)
+    assert (loaded.temperature, loaded.batch_size) == (0.5, 3)
+    assert loaded.processor.image_processor.size == {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    assert loaded.processor.tokenizer.padding_side == "left"
