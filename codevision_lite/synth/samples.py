@@ -1,0 +1,81 @@
+"""Rows from scenes: a scene, a damage, and what it takes to answer. Splits never share a content key.
+
+A split owns every content key that hashes into its share, so the same seed gives the same rows on any machine and
+held-out pictures can't appear in training, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codevision_lite.damage import damage_box, damage_image, undo
+from codevision_lite.geometry import ORIENTATIONS
+from codevision_lite.records import Sample
+from codevision_lite.synth.scenes import CANVASES, KIND_WEIGHTS, KINDS, Scene, draw_scene
+
+SPLITS = {"train": (0, 70), "rl": (70, 85), "test": (85, 100)}  # percent of content keys
+READ_KINDS = tuple(k for k in KINDS if k != "label")
+READ_WEIGHTS = tuple(w for k, w in zip(KINDS, KIND_WEIGHTS, strict=True) if k != "label")
+CONDITIONS = ("upright", *ORIENTATIONS, "crop", "orientation+crop")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample with the scene it was made from (its undamaged picture and facts)."""
+
+    sample: Sample
+    scene: Scene
+
+
+def split_of(content_key: str) -> str:
+    """The split that owns a content key."""
+    share = int(hashlib.sha256(content_key.encode()).hexdigest()[:8], 16) % 100
+    return next(name for name, (low, high) in SPLITS.items() if low <= share < high)
+
+
+def make_item(rng: random.Random, split: str, condition: str, canvases: tuple[int, ...] = CANVASES) -> Item:
+    """One item of a condition: "upright", an orientation, "crop" or "orientation+crop".
+
+    Scenes that the damage would make ambiguous (a flipped A) are drawn again, so every orientation in `required_ops`
+    is one that a careful reader can see; a damage that leaves the answer readable requires nothing.
+    """
+    needs_crop = condition in ("crop", "orientation+crop")
+    damage = {"upright": "none", "crop": "none"}.get(condition) or (
+        rng.choice(ORIENTATIONS) if condition == "orientation+crop" else condition
+    )
+    while True:
+        kind = "label" if needs_crop else rng.choices(READ_KINDS, READ_WEIGHTS)[0]
+        scene = draw_scene(rng, kind, canvases)
+        harmless = scene.readable_under is None or damage in scene.readable_under
+        if split_of(scene.content_key) == split and (damage == "none" or not scene.readable_under or harmless):
+            break
+    required = (() if harmless else undo(damage)) + (("crop",) if needs_crop else ())
+    size = scene.image.size
+    key = hashlib.sha256(f"{scene.content_key}|{scene.question}|{damage}".encode()).hexdigest()[:12]
+    sample = Sample(
+        id=f"{condition}-{key}", question=scene.question, image=damage_image(scene.image, damage), answers=(scene.answer,),
+        required_ops=required, target_box=scene.target_box and damage_box(scene.target_box, damage, size), damage=damage,
+        source="synth", meta={"condition": condition, "kind": scene.kind, "content_key": scene.content_key},
+    )  # fmt: skip
+    return Item(sample, scene)
+
+
+def make_items(seed: int, split: str, n: int, weights: dict[str, float]) -> Iterator[Item]:
+    """`n` items, the same for the same seed; conditions in the proportion of `weights`, evenly spread, no two alike."""
+    rng = random.Random(f"{seed}/{split}")
+    total = sum(weights.values())
+    seen: set[str] = set()
+    owed = dict.fromkeys(weights, 0.0)
+    while len(seen) < n:
+        for condition in weights:
+            owed[condition] += weights[condition] / total
+        condition = max(owed, key=lambda c: owed[c])
+        owed[condition] -= 1
+        item = make_item(rng, split, condition)
+        while item.sample.id in seen:
+            item = make_item(rng, split, condition)
+        seen.add(item.sample.id)
+        yield item
