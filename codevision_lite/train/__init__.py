@@ -1,0 +1,1 @@
+"""Training: the tiny base model, SFT and GRPO. The only package, with models/, that imports torch."""

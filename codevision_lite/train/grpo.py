@@ -1,0 +1,171 @@
+"""GRPO over whole tool-using trajectories: a mixin for TRL's GRPOTrainer, which is neither forked nor copied.
+
+The mixin replaces one method, `_generate`: rollouts come from the same agent loop, model backend and sandbox as
+evaluation (agent.py, models/hf.py), in place of TRL's loop, which prefills every turn anew, loses pictures silently when
+one is sampled as a token, and dies on a picture that is too thin. Loss, advantages and optimisation are TRL's.
+It relies on: `_generate`'s return values, `environments`, `_metrics`. Works over any subclass of GRPOTrainer.
+    codevision-lite rl recipes/demo.yaml
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from codevision_lite.agent import AgentLimits, Episode, run_episodes
+from codevision_lite.files import append_jsonl
+from codevision_lite.models.hf import VISION_TOKENS, HFModel
+from codevision_lite.recipe import Recipe, RLStage
+from codevision_lite.records import Sample
+from codevision_lite.reward import RewardConfig, score_group
+from codevision_lite.train.environment import PictureEnvironment
+from codevision_lite.train.log import drop_rows
+from codevision_lite.train.rollout_metrics import rollout_metrics
+
+logger = logging.getLogger(__name__)
+
+
+class AgentRollouts:
+    """Mixin over `trl.GRPOTrainer` (or a subclass): rollouts by the agent loop."""
+
+    rollout_model: HFModel
+    rollout_limits: AgentLimits
+    rollout_sandbox: Any
+    rollout_batch: int
+
+    def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
+        """TRL's contract: (prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields, images, tool_images).
+
+        The tool mask is 1 on the model's tokens. Every picture, the user's included, is given as a tool picture, so that
+        TRL takes one path for all batches: it processes the list once and checks nothing away.
+        """
+        environments: list[PictureEnvironment] = self.environments
+        assert len(environments) == len(prompts), f"{len(environments)} environments, {len(prompts)} prompts"
+        self.rollout_model.forget()  # the weights changed since the last call
+        self.rollout_model.reseed(self.args.seed * 1_000_003 + self.state.global_step)  # the same rollouts after a resume
+        episodes: list[Episode] = []
+        for at in range(0, len(environments), self.rollout_batch):
+            samples = [e.sample for e in environments[at : at + self.rollout_batch]]
+            episodes += run_episodes(self.rollout_model, self.rollout_sandbox, samples, self.rollout_limits)
+        self.rollout_model.forget()
+        for environment, episode in zip(environments, episodes, strict=True):
+            environment.trajectory = episode.trajectory()
+        parts = [split_episode(episode) for episode in episodes]
+        self._check_pictures(parts, episodes)
+        mode = "train" if self.model.training else "eval"
+        lengths = [sum(mask) for _, _, mask, _ in parts]
+        self._metrics[mode]["completions/mean_length"].append(float(np.mean(lengths)))
+        self._metrics[mode]["completions/max_length"].append(float(max(lengths)))
+        completions = [[{"role": "assistant", "content": e.turns[-1].text}] for e in episodes]
+        images = [list(e.dialogue.images) for e in episodes]
+        prompt_ids, completion_ids, masks, logprobs = (list(column) for column in zip(*parts, strict=True))
+        return prompt_ids, completion_ids, masks, completions, logprobs, {}, images, images
+
+    def _check_pictures(self, parts: list[tuple[list[int], list[int], list[int], list[float]]], episodes: list[Episode]) -> None:
+        """Every picture has its tokens, and the model sampled none: TRL would drop the whole batch's pictures silently."""
+        tokenizer = self.processing_class.tokenizer
+        vision = {tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS}
+        start = tokenizer.convert_tokens_to_ids("<|vision_start|>")
+        for (prompt, completion, mask, _), episode in zip(parts, episodes, strict=True):
+            shown, n_images = (prompt + completion).count(start), len(episode.dialogue.images)
+            assert shown == n_images, f"{episode.sample.id}: {shown} pictures in the tokens, {n_images} in the dialogue"
+            sampled = [t for t, own in zip(completion, mask, strict=True) if own and t in vision]
+            assert not sampled, f"{episode.sample.id}: the model sampled vision tokens {sampled}"
+
+
+def split_episode(episode: Episode) -> tuple[list[int], list[int], list[int], list[float]]:
+    """(prompt ids, completion ids, mask with 1 on the model's tokens, log-probabilities with 0 on the others)."""
+    prompt, *rest = episode.dialogue.segments
+    if rest[-1].role == "observation":  # ended before the model could answer it
+        rest.pop()
+    ids = [t for s in rest for t in s.token_ids]
+    mask = [int(s.role == "reply") for s in rest for _ in s.token_ids]
+    logprobs = [lp for s in rest for lp in (s.logprobs or [0.0] * len(s.token_ids))]
+    return list(prompt.token_ids), ids, mask, logprobs
+
+
+class AgentGRPOTrainer(AgentRollouts, GRPOTrainer):
+    """TRL's GRPOTrainer with agent rollouts."""
+
+
+def make_reward(stage: RLStage, rollouts: Path) -> Any:
+    """The reward function for TRL: totals per rollout, None where unknown; logs terms and rollout metrics on the way.
+
+    Rollouts are scored in groups of one prompt; every one is written to `rollouts` with its terms.
+    """
+
+    def dense_reward(environments: list[PictureEnvironment], trainer_state: Any, log_metric: Any, **_: Any) -> list[float | None]:
+        progress = trainer_state.global_step / max(1, trainer_state.max_steps)
+        config = RewardConfig.preset(stage.reward, progress)
+        groups: dict[str, list[int]] = defaultdict(list)
+        for i, environment in enumerate(environments):
+            groups[environment.sample.id].append(i)
+        breakdowns: list[Any] = [None] * len(environments)
+        for members in groups.values():
+            scored = score_group(environments[members[0]].sample, [environments[i].trajectory for i in members], config)
+            for i, breakdown in zip(members, scored, strict=True):
+                breakdowns[i] = breakdown
+        records = [(e.sample, e.trajectory, b) for e, b in zip(environments, breakdowns, strict=True)]
+        for name, value in rollout_metrics(records, list(groups.values())).items():
+            log_metric(name, value)
+        for sample, trajectory, breakdown in records:
+            row = {"step": trainer_state.global_step, "sample_id": sample.id, "total": breakdown.total, "end_reason": trajectory.end_reason}
+            terms = {name: term.value for name, term in breakdown.terms.items()}
+            append_jsonl(rollouts, {**row, "terms": terms, "turns": [t.text for t in trajectory.turns]})
+        return [b.total for b in breakdowns]
+
+    return dense_reward
+
+
+class _RollbackRollouts(TrainerCallback):
+    """When a run resumes, drop the rollouts of the steps that it does again."""
+
+    def __init__(self, rollouts: Path):
+        self.rollouts = rollouts
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        drop_rows(self.rollouts, lambda row: row["step"] < state.global_step)
+
+
+def train_grpo(
+    model: Any, processor: Any, samples: Sequence[Sample], recipe: Recipe, folder: Path, callbacks: Sequence[TrainerCallback], sandbox: Any,
+) -> None:  # fmt: skip
+    """Train the adapter of `model` in place; checkpoints in `folder`/checkpoints, the adapter in `folder`/adapter,
+    every rollout in `folder`/rollouts.jsonl. Goes on from the last checkpoint that is there.
+    """
+    from codevision_lite.train.sft import run_trainer
+
+    stage = recipe.rl
+    batch = stage.prompts * stage.generations
+    args = GRPOConfig(
+        output_dir=str(folder / "checkpoints"), max_steps=stage.steps, per_device_train_batch_size=stage.micro_batch,
+        gradient_accumulation_steps=batch // stage.micro_batch, num_generations=stage.generations, learning_rate=stage.learning_rate,
+        lr_scheduler_type="constant_with_warmup", warmup_steps=3, weight_decay=0.0, max_grad_norm=1.0, beta=stage.beta,
+        loss_type=stage.loss_type, temperature=stage.temperature, max_completion_length=stage.max_tokens,
+        # Spelled out because Unsloth and TRL choose other values for some loss types.
+        mask_truncated_completions=False, epsilon=0.2, epsilon_high=0.28, scale_rewards="group",
+        save_steps=stage.save_every, save_total_limit=2, logging_steps=1, report_to="none", disable_tqdm=True, log_completions=False,
+        log_multimodal=False, remove_unused_columns=False, use_vllm=False, seed=recipe.seed, data_seed=recipe.seed,
+        bf16=torch.cuda.is_available() or recipe.model.quantize == "nf4", use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=torch.cuda.is_available(), dataloader_pin_memory=False,
+    )  # fmt: skip
+    rows = [{"prompt": [{"role": "user", "content": s.question}], "index": i} for i, s in enumerate(samples)]
+    trainer = AgentGRPOTrainer(
+        model=model, args=args, processing_class=processor, train_dataset=Dataset.from_list(rows),
+        reward_funcs=make_reward(stage, folder / "rollouts.jsonl"), callbacks=list(callbacks),
+        environment_factory=lambda: PictureEnvironment(samples, sandbox),
+    )  # fmt: skip
+    trainer.rollout_model = HFModel(trainer.model, processor, temperature=stage.temperature, seed=recipe.seed)
+    trainer.rollout_limits = AgentLimits(stage.max_turns, stage.max_reply_tokens, stage.max_tokens, stage.max_images)
+    trainer.rollout_sandbox, trainer.rollout_batch = sandbox, batch
+    trainer.add_callback(_RollbackRollouts(folder / "rollouts.jsonl"))
+    run_trainer(trainer, folder)

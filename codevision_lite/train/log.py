@@ -1,0 +1,59 @@
+"""Training progress: one line a step, every number to metrics.jsonl; what is not finite stops the run."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from codevision_lite.errors import UserError
+from codevision_lite.files import append_jsonl, read_jsonl, write_atomic
+from codevision_lite.progress import Progress
+
+
+class StepLog(TrainerCallback):
+    """Trainer callback for one stage."""
+
+    def __init__(self, stage: str, steps: int, metrics: Path):
+        self.stage, self.steps, self.metrics = stage, steps, metrics
+        self._progress: Progress | None = None
+        self._began = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        drop_rows(self.metrics, lambda row: row["stage"] != self.stage or row["step"] <= state.global_step)
+        self._progress = Progress(f"{self.stage} step", self.steps, start=state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not logs or "train_runtime" in logs:
+            return
+        numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
+        append_jsonl(self.metrics, {"stage": self.stage, "step": state.global_step, "seconds": time.monotonic() - self._began, **numbers})
+        for name in ("loss", "grad_norm"):
+            if name in numbers and not math.isfinite(numbers[name]):
+                raise UserError(
+                    f"{self.stage} step {state.global_step}: {name} is {numbers[name]}. Lower {self.stage}.learning_rate and run again"
+                )
+        if self._progress:
+            self._progress.update(state.global_step, _note(numbers))
+
+
+def drop_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Rewrite a JSONL file without the rows of steps that a resumed run does again."""
+    if not path.exists():
+        return
+    rows = read_jsonl(path, cut_tail=True)
+    kept = [row for row in rows if keep(row)]
+    if len(kept) < len(rows):
+        write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+
+
+def _note(n: dict[str, float]) -> str:
+    if "reward/total" in n:
+        reward = f"reward {n['reward/total']:.2f} (answer {n['reward/accuracy']:.2f} tools {n.get('reward/must_use', 0.0):.2f})"
+        return f"{reward} | tool turns {n['rollout/tool_turns']:.2f} | errors {n['rollout/error_rate']:.2f}"
+    return f"loss {n.get('loss', math.nan):.3f} | token accuracy {n.get('mean_token_accuracy', math.nan):.3f}"

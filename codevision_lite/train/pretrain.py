@@ -1,0 +1,339 @@
+"""The tiny base model from nothing: tokenizer, tower, then the language model on upright reading (`make tiny-base`).
+
+It plays the part of a pretrained VLM: it reads upright pictures directly, can weakly name how a picture is turned, and
+has seen the chat format, the JSON call and Python image code as text only. It never sees a tool trajectory.
+    codevision-lite tiny-base recipes/tiny_base.yaml
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from codevision_lite.damage import damage_image, undo
+from codevision_lite.geometry import ORIENTATIONS
+from codevision_lite.models import Segment
+from codevision_lite.models.encoding import encode_segment, image_inputs, rope_positions
+from codevision_lite.models.load import PictureProcessor
+from codevision_lite.protocol import CHAT_TEMPLATE, RESPONSE_TEMPLATE, render_call, render_prompt, system_text
+from codevision_lite.recipe import PretrainConfig
+from codevision_lite.records import ToolCall
+from codevision_lite.sandbox import Sandbox
+from codevision_lite.synth.glyphs import SYMBOLS, WORDS
+from codevision_lite.synth.samples import split_of
+from codevision_lite.synth.scenes import CELL_NAMES, QUESTIONS, Scene, draw_scene
+from codevision_lite.synth.trajectories import LOOKS, PLACES, REPAIRS, break_code, crop_code
+from codevision_lite.train.tower import save_checkpoint, tower_tokens, train_tower
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY = 1280
+SPECIAL = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>",
+    "<|video_pad|>",
+)  # fmt: skip
+TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+PIXELS = 84 * 84  # the pixel budget: 9 tokens a picture
+
+HOW_TURNED = "How is this picture turned?"
+WHERE_LABEL = "Where is the small label?"
+
+
+# ---------------------------------------------------------------- text
+
+
+def chat(user: str, assistant: str, image: Image.Image | None = None) -> list[Segment]:
+    """One exchange in the final format, as prompt and reply segments."""
+    if image is None:
+        prompt = f"<|im_start|>system\n{system_text()}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
+        return [Segment("prompt", prompt), Segment("reply", assistant)]
+    return [Segment("prompt", render_prompt(user, image.size), (image,)), Segment("reply", assistant)]
+
+
+def text_only(rng: random.Random) -> list[Segment]:
+    """A text-only exchange: image code in Python, the call in JSON, thoughts and answers in their tags."""
+    look = rng.choice(tuple(LOOKS)[1:])
+    if rng.random() < 0.6:
+        code = rng.choice(REPAIRS[undo(look)[0]])
+        ask, see = f"The picture is {LOOKS[look]}. Repair it.", f"The picture is {LOOKS[look]}."
+    else:
+        cell = rng.randrange(9)
+        code, ask, see = crop_code(cell), f"Crop the {PLACES[cell]} of nine cells.", f"The label is small, at the {PLACES[cell]}."
+    form = rng.random()
+    index = rng.choice((0, 0, 1, 2))
+    if form < 0.12:
+        broken, lesson = break_code(code, rng)
+        return chat(f"What went wrong? {error_message(broken)}", lesson)
+    if form < 0.35:
+        return chat(f"Write Python. {ask}", code)
+    if form < 0.7:
+        return chat(f"Write the call for image {index}. {ask}", render_call(ToolCall(code, image_index=index)))
+    if form < 0.85:
+        return chat(f"Write the call for image {index} with this code: {code}", render_call(ToolCall(code, image_index=index)))
+    thought = rng.choice(
+        (see, "That was wrong.", f"That was wrong. {see}", "I can read it now.", "I can read it as it is.", "The picture is upright.")
+    )
+    return chat(f"Write this thought in its tags: {thought}", f"<think>{thought}</think>")
+
+
+# Kinds of scenes in the language phase: places are the slow part, so cells and labels are seen more often.
+READING = {"sign": 0.26, "word": 0.13, "cells": 0.28, "count": 0.08, "label": 0.19, "large": 0.06}
+
+
+def picture_rows(rng: random.Random) -> Iterator[list[Segment]]:
+    """Exchanges about one scene: its question upright; now and then its orientation and its label's place."""
+    while True:
+        scene = draw_scene(rng, rng.choices(tuple(READING), tuple(READING.values()))[0])
+        if split_of(scene.content_key) == "train":
+            break
+    if scene.needs_crop:
+        yield from _label_rows(scene, rng)
+    else:
+        yield chat(scene.question, f"<answer>{scene.answer}</answer>", scene.image)
+    if scene.readable_under == () and rng.random() < 0.5:
+        damage = rng.choice(("none", *ORIENTATIONS))
+        yield chat(HOW_TURNED, f"<answer>{LOOKS[damage]}</answer>", damage_image(scene.image, damage))
+
+
+def _label_rows(scene: Scene, rng: random.Random) -> Iterator[list[Segment]]:
+    """A tiny label can't be read in the whole page, but can in its cell; its place can be named."""
+    third, cell = scene.image.width // 3, scene.facts["label_cell"]
+    x, y = third * (cell % 3), third * (cell // 3)
+    yield chat(scene.question, f"<answer>{scene.answer}</answer>", scene.image.crop((x, y, x + third, y + third)))
+    if rng.random() < 0.8:
+        yield chat(WHERE_LABEL, f"<answer>{PLACES[cell]}</answer>", scene.image)
+
+
+_WORD = re.compile(r" ?[A-Za-z_]+|\d|\n| ?[^\sA-Za-z\d]+|\s")
+
+
+_BLANK = Image.new("RGB", (252, 252), "white")
+
+
+def error_message(code: str) -> str:
+    """What the sandbox says to broken code."""
+    with Sandbox(mode="inline") as sandbox:
+        return sandbox.run(code, [_BLANK]).message
+
+
+# ---------------------------------------------------------------- tokenizer, processor, model
+
+
+def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with Qwen's special tokens; digits stand alone.
+
+    Merges may cross spaces, unlike Qwen's, but are learned on running text only for the system message and the frame of
+    a call: what is always the same costs few tokens, so that a CPU can train on whole trajectories; questions, thoughts
+    and code stay words, names and signs. Hub models bring their own tokenizer.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    pieces = pre_tokenizers.Split(Regex(r"\d|\n|[^\d\n]+"), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(TAGS),
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(seed), trainer)
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left", model_max_length=32768,
+        clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+def _corpus(seed: int) -> Iterator[str]:
+    """Fixed text whole, everything else word by word; tags and special tokens are tokens of their own."""
+    rng = random.Random(seed)
+    tags = re.compile("|".join(re.escape(t) for t in (*SPECIAL, *TAGS)))
+    frame_head, frame_tail = render_call(ToolCall("?")).split("?")
+    lines = {line for seed in range(20) for line in error_message(break_code(crop_code(4), random.Random(seed))[0]).splitlines()[1:]}
+    fixed = (system_text(), frame_head, frame_tail, *sorted(lines))
+    for _ in range(400):
+        yield from (piece for text in fixed for piece in tags.split(text) if piece)
+    questions = [q.format(place=place) for q in QUESTIONS.values() for place in CELL_NAMES] + [HOW_TURNED, WHERE_LABEL]
+    answers = (*SYMBOLS, *WORDS, *LOOKS.values(), *PLACES)
+    for _ in range(2000):
+        rows = [*text_only(rng), *chat(rng.choice(questions), rng.choice(answers), _BLANK)]
+        for segment in rows:
+            text = segment.text
+            for known in fixed:
+                text = text.replace(known, "")
+            yield from (word for piece in tags.split(text) for word in _WORD.findall(piece))
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> PictureProcessor:
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.response_template = RESPONSE_TEMPLATE
+    image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": PIXELS, "longest_edge": PIXELS})
+    return PictureProcessor(image_processor, tokenizer, CHAT_TEMPLATE)
+
+
+def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+    """Small Qwen2.5-VL. Linear sizes are multiples of 32 (4-bit packing on a CPU) and weights multiples of 64 (NF4 blocks)."""
+    ids = {t: tokenizer.convert_tokens_to_ids(t) for t in SPECIAL}
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": VOCABULARY, "hidden_size": 160, "intermediate_size": 448, "num_hidden_layers": 4, "num_attention_heads": 5,
+            "num_key_value_heads": 5, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
+            # theta 2.5: rows and columns of a picture get the lower frequencies, and with Qwen's theta a 3x3 grid would be one
+            # point: places are then not learned in 1,000 steps, and with this one in 150.
+            "rope_parameters": {"rope_type": "default", "rope_theta": 2.5, "mrope_section": [4, 6, 6]},
+            "bos_token_id": ids["<|endoftext|>"], "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
+        },
+        vision_config={
+            "depth": 6, "hidden_size": 128, "intermediate_size": 384, "num_heads": 4, "out_hidden_size": 160, "patch_size": 14,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [5], "hidden_act": "silu",
+        },
+        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"], vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"], tie_word_embeddings=True,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- language phase
+
+
+class _Rows(IterableDataset):
+    """Batch number `step` depends on the seed and the step alone, so a resumed run sees the same rows."""
+
+    def __init__(self, processor: PictureProcessor, config: PretrainConfig, start: int):
+        self.processor, self.config, self.start = processor, config, start
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for step in range(self.start, self.config.language_steps):
+            rng = random.Random(f"{self.config.seed}/language/{step}")
+            n_pictures = round(self.config.language_batch * PICTURE_SHARE)
+            rows = [text_only(rng) for _ in range(self.config.language_batch - n_pictures)]
+            while len(rows) < self.config.language_batch:
+                rows.extend(picture_rows(rng))
+            yield collate(self.processor, rows[: self.config.language_batch])
+
+
+PICTURE_SHARE = 0.7
+
+
+def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str, torch.Tensor]:
+    """Right-padded batch: input_ids, labels (replies only, else -100), mask (B, T), positions (3, B, T), pixels (n, 36, 1176)."""
+    image_id, merge = processor.image_token_id, processor.image_processor.merge_size
+    ids, labels, ropes, images = [], [], [], []
+    for row in rows:
+        inputs = image_inputs(processor, row[0].images) if row[0].images else None
+        grids = None if inputs is None else inputs.grid_thw
+        tokens = [encode_segment(processor, row[0], grids), encode_segment(processor, row[1], None)]
+        ids.append(tokens[0] + tokens[1])
+        labels.append([-100] * len(tokens[0]) + tokens[1])
+        ropes.append(rope_positions(ids[-1], grids.numpy() if grids is not None else np.zeros((0, 3), int), image_id, merge))
+        if inputs is not None:
+            images.append(inputs.pixel_values)
+    width = max(map(len, ids))
+    batch = {
+        "input_ids": torch.full((len(ids), width), processor.tokenizer.pad_token_id), "labels": torch.full((len(ids), width), -100),
+        "mask": torch.zeros(len(ids), width, dtype=torch.long), "positions": torch.zeros(3, len(ids), width, dtype=torch.long),
+        "pixels": torch.stack(images),
+    }  # fmt: skip
+    for i, row in enumerate(ids):
+        batch["input_ids"][i, : len(row)] = torch.tensor(row)
+        batch["labels"][i, : len(row)] = torch.tensor(labels[i])
+        batch["mask"][i, : len(row)] = 1
+        batch["positions"][:, i, : len(row)] = torch.from_numpy(ropes[i])
+    return batch
+
+
+def language_loss(model: Qwen2_5_VLForConditionalGeneration, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean cross-entropy of reply tokens, share of replies whose every token is the most likely one)."""
+    inner = model.model
+    embeds = inner.language_model.embed_tokens(batch["input_ids"])
+    pictures = tower_tokens(inner.visual, batch["pixels"]).flatten(0, 1)
+    embeds = embeds.masked_scatter((batch["input_ids"] == model.config.image_token_id)[..., None], pictures.to(embeds.dtype))
+    out = inner.language_model(inputs_embeds=embeds, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False)
+    targets = batch["labels"][:, 1:]
+    asked = targets != -100
+    logits = model.lm_head(out.last_hidden_state[:, :-1][asked]).float()
+    right = torch.ones_like(asked)
+    right[asked] = logits.argmax(-1) == targets[asked]
+    return F.cross_entropy(logits, targets[asked]), right.all(1).float()
+
+
+def train_language(
+    model: Qwen2_5_VLForConditionalGeneration, processor: PictureProcessor, config: PretrainConfig, checkpoint: Path
+) -> None:
+    """Connect the language model to the pretrained tower, whose blocks stay frozen; resumes from `checkpoint`."""
+    torch.manual_seed(config.seed)
+    model.model.visual.requires_grad_(False)
+    model.model.visual.merger.requires_grad_(True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.language_lr, weight_decay=0.02, betas=(0.9, 0.98))
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        start = state["step"]
+    data = iter(DataLoader(_Rows(processor, config, start), batch_size=None, num_workers=1, prefetch_factor=8))
+    began = time.time()
+    losses, exact = [], []
+    for step in range(start, config.language_steps):
+        rate = config.language_lr * min(1.0, (step + 1) / 200)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / config.language_steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, right = language_loss(model, next(data))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        exact.append(right[round(config.language_batch * (1 - PICTURE_SHARE)) :].mean().item())
+        done = step + 1
+        if done % 50 == 0 or done == config.language_steps:
+            seconds = (time.time() - began) / (done - start)
+            note = f"loss {np.mean(losses[-50:]):.3f} | picture rows exact {np.mean(exact[-50:]):.3f}"
+            eta = seconds * (config.language_steps - done) / 60
+            print(f"language {done:05d}/{config.language_steps} | {note} | {seconds:.2f} s/step | eta {eta:.0f} min", flush=True)
+        if done % 250 == 0 or done == config.language_steps:
+            save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
+
+
+def build(config: PretrainConfig) -> None:
+    """Train and write the base model folder (bf16 weights, processor files); resumes from checkpoints in the work folder."""
+    out, work = Path(config.out_folder), Path(config.work_folder)
+    torch.set_num_threads(1)
+    processor = build_processor(train_tokenizer(config.seed))
+    torch.manual_seed(config.seed)
+    model = Qwen2_5_VLForConditionalGeneration(build_config(processor.tokenizer))
+    model.set_attn_implementation("eager")  # the fused CPU kernel's backward is slower at this size
+    _initialise_language(model)
+    image_processor = processor.image_processor
+    train_tower(
+        model.model.visual, mean=image_processor.image_mean, std=image_processor.image_std, steps=config.tower_steps,
+        batch=config.tower_batch, learning_rate=config.tower_lr, seed=config.seed,
+        split_filter=lambda key: split_of(key) == "train", checkpoint=work / "tower.pt",
+    )  # fmt: skip
+    train_language(model, processor, config, work / "language.pt")
+    model.to(torch.bfloat16).save_pretrained(out)
+    processor.image_processor.save_pretrained(out)
+    processor.tokenizer.save_pretrained(out)
+
+
+def _initialise_language(model: Qwen2_5_VLForConditionalGeneration) -> None:
+    """As the tower's: unit-variance weights in place of std 0.02."""
+    for module in model.model.language_model.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
