@@ -50,10 +50,10 @@ eval: $(STAMP) ## measure a model on held-out pictures
 report: $(STAMP) ## write the report of a run again, from its files
 	$(RUN) report recipes/$(RECIPE).yaml $(ARGS)
 
-bench: $(STAMP) ## run the public benchmarks
-	$(RUN) bench recipes/$(RECIPE).yaml $(ARGS)
+bench: $(STAMP) ## measure speed, each script beside its alternative
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(VENV)/bin/python $$script $(ARGS) || exit 1; done
 
-gpu-check: $(STAMP) ## does this machine's GPU run the full stack?
+gpu-check: $(STAMP) ## a few steps of every stage on this machine's GPU, with peak memory
 	$(RUN) gpu-check recipes/$(RECIPE).yaml $(ARGS)
 
 tiny-base: RECIPE = tiny_base
