@@ -15,6 +15,27 @@ SFT_MIX = {
 }  # fmt: skip
 
 
+def _at_least(low: float, stage: object, names: str) -> None:
+    for name in names.split():
+        value = getattr(stage, name)
+        if value is not None and not value >= low:
+            raise ValueError(f"{name} must be >= {low:g}, got {value}")
+
+
+def _above_zero(stage: object, names: str) -> None:
+    for name in names.split():
+        if not getattr(stage, name) > 0:
+            raise ValueError(f"{name} must be > 0, got {getattr(stage, name)}")
+
+
+def _check_mix(name: str, mix: dict[str, float]) -> None:
+    unknown = [c for c in mix if c not in SFT_MIX]
+    if unknown:
+        raise ValueError(f"{name} has no condition {unknown[0]!r}: use {', '.join(SFT_MIX)}")
+    if min(mix.values(), default=0) < 0 or not sum(mix.values()) > 0:
+        raise ValueError(f"{name} needs weights >= 0, not all of them 0")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The base model and its view of pictures."""
@@ -28,8 +49,9 @@ class ModelConfig:
     threads: int | None = None  # CPU threads; None: 1 for a tiny model
 
     def __post_init__(self) -> None:
-        if self.lora_r < 1:
-            raise ValueError("lora_r must be >= 1")
+        _at_least(1, self, "lora_r lora_alpha min_pixels max_pixels threads")
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels must be <= max_pixels, got {self.min_pixels} and {self.max_pixels}")
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,9 @@ class DataConfig:
     second_style: float = 0.3  # how often the repair is written the second way (transpose in place of rotate or ImageOps)
 
     def __post_init__(self) -> None:
+        _at_least(1, self, "sft_rows rl_rows")
+        _check_mix("sft_mix", self.sft_mix)
+        _check_mix("rl_mix", self.rl_mix)
         if not 0 <= self.error_share <= 1 or not 0 <= self.second_style <= 1:
             raise ValueError("error_share and second_style must be between 0 and 1")
 
@@ -60,8 +85,11 @@ class SFTStage:
     save_every: int = 100  # steps between checkpoints
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.batch % self.micro_batch:
-            raise ValueError("steps and batch must be >= 1 and batch a multiple of micro_batch")
+        _at_least(1, self, "steps batch micro_batch save_every")
+        _at_least(0, self, "warmup_share")
+        _above_zero(self, "learning_rate")
+        if self.batch % self.micro_batch:
+            raise ValueError("batch must be a multiple of micro_batch")
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,9 @@ class RLStage:
     save_every: int = 20
 
     def __post_init__(self) -> None:
+        _at_least(1, self, "steps prompts micro_batch max_turns max_reply_tokens max_tokens max_images save_every")
+        _at_least(0, self, "beta")
+        _above_zero(self, "learning_rate temperature")
         if self.generations < 2:
             raise ValueError("generations must be >= 2: the advantage is relative to the group")
         if self.prompts * self.generations % self.micro_batch:
@@ -100,6 +131,9 @@ class EvalStage:
     max_tokens: int = 1024
     max_images: int = 6
     batch: int = 80  # samples through the model at once
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "n_per_condition max_turns max_reply_tokens max_tokens max_images batch")
 
 
 @dataclass(frozen=True)
@@ -128,7 +162,12 @@ class PretrainConfig:
     language_steps: int = 1400
     language_batch: int = 64
     language_lr: float = 1.5e-3
+    chat_steps: int = 800
+    chat_batch: int = 32
+    chat_lr: float = 8e-4
 
     def __post_init__(self) -> None:
+        _at_least(1, self, "tower_steps tower_batch language_steps language_batch")
+        _above_zero(self, "tower_lr language_lr")
         if self.tower_batch % 3:
             raise ValueError("tower_batch must be a multiple of 3")

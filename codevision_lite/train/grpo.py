@@ -28,6 +28,7 @@ from codevision_lite.recipe import Recipe, RLStage
 from codevision_lite.records import Sample
 from codevision_lite.reward import RewardConfig, score_group
 from codevision_lite.train.environment import PictureEnvironment
+from codevision_lite.train.load import precise_adapter
 from codevision_lite.train.log import drop_rows
 from codevision_lite.train.rollout_metrics import rollout_metrics
 
@@ -159,11 +160,12 @@ def train_grpo(
         gradient_checkpointing=torch.cuda.is_available(), dataloader_pin_memory=False,
     )  # fmt: skip
     rows = [{"prompt": [{"role": "user", "content": s.question}], "index": i} for i, s in enumerate(samples)]
-    trainer = AgentGRPOTrainer(
-        model=model, args=args, processing_class=processor, train_dataset=Dataset.from_list(rows),
-        reward_funcs=make_reward(stage, folder / "rollouts.jsonl"), callbacks=list(callbacks),
-        environment_factory=lambda: PictureEnvironment(samples, sandbox),
-    )  # fmt: skip
+    with precise_adapter(model):
+        trainer = AgentGRPOTrainer(
+            model=model, args=args, processing_class=processor, train_dataset=Dataset.from_list(rows),
+            reward_funcs=make_reward(stage, folder / "rollouts.jsonl"), callbacks=list(callbacks),
+            environment_factory=lambda: PictureEnvironment(samples, sandbox),
+        )  # fmt: skip
     trainer.rollout_model = HFModel(trainer.model, processor, temperature=stage.temperature, seed=recipe.seed)
     trainer.rollout_limits = AgentLimits(stage.max_turns, stage.max_reply_tokens, stage.max_tokens, stage.max_images)
     trainer.rollout_sandbox, trainer.rollout_batch = sandbox, batch

@@ -12,7 +12,8 @@ import math
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.models import Segment
 from codevision_lite.models.encoding import encode_segment, image_inputs, rope_positions
 from codevision_lite.models.load import PictureProcessor
-from codevision_lite.protocol import CHAT_TEMPLATE, RESPONSE_TEMPLATE, render_call, render_prompt, system_text
+from codevision_lite.protocol import CHAT_TEMPLATE, IMAGE, RESPONSE_TEMPLATE, image_line, render_call, render_prompt, system_text
 from codevision_lite.recipe import PretrainConfig
 from codevision_lite.records import ToolCall
 from codevision_lite.sandbox import Sandbox
@@ -94,10 +95,10 @@ def text_only(rng: random.Random) -> list[Segment]:
 READING = {"sign": 0.26, "word": 0.13, "cells": 0.28, "count": 0.08, "label": 0.19, "large": 0.06}
 
 
-def picture_rows(rng: random.Random) -> Iterator[list[Segment]]:
+def picture_rows(rng: random.Random, kind: str | None = None) -> Iterator[list[Segment]]:
     """Exchanges about one scene: its question upright; now and then its orientation and its label's place."""
     while True:
-        scene = draw_scene(rng, rng.choices(tuple(READING), tuple(READING.values()))[0])
+        scene = draw_scene(rng, kind or _reading_kind(rng))
         if split_of(scene.content_key) == "train":
             break
     if scene.needs_crop:
@@ -116,6 +117,54 @@ def _label_rows(scene: Scene, rng: random.Random) -> Iterator[list[Segment]]:
     yield chat(scene.question, f"<answer>{scene.answer}</answer>", scene.image.crop((x, y, x + third, y + third)))
     if rng.random() < 0.8:
         yield chat(WHERE_LABEL, f"<answer>{PLACES[cell]}</answer>", scene.image)
+
+
+THOUGHTS = ("The picture is upright.", "I can read it as it is.", "I can read it now.")
+
+
+def chat_rows(rng: random.Random) -> Iterator[list[Segment]]:
+    """As picture_rows, and as people chat: with a thought first, and with a second picture under the same question.
+
+    Without it the model reads at one place of the context only, and the first fine-tuning step that moves the answer
+    breaks it.
+    """
+    kind = _reading_kind(rng)
+    rows = list(picture_rows(rng, kind))
+    for row in rows:
+        if rng.random() < 0.6:
+            row[1] = Segment("reply", f"<think>{_thought(row[0].text, row[1].text, rng)}</think>\n{row[1].text}")
+    yield from rows[1:]
+    talk = list(rows[0])
+    more = rng.choice((1, 1, 1, 2))
+    for _ in range(12):
+        other = next(picture_rows(rng, kind))
+        if _question(other) == _question(rows[0]):
+            (image,) = other[0].images
+            shown = f"{IMAGE}{image_line(len(talk) // 2, image.size)}"
+            turn = f"\n<|im_start|>user\n{shown}\nThe same question.<|im_end|>\n<|im_start|>assistant\n"
+            reply = other[1].text if rng.random() < 0.4 else f"<think>I can read it now.</think>\n{other[1].text}"
+            talk += [Segment("prompt", turn, (image,)), Segment("reply", reply)]
+            more -= 1
+        if more == 0:
+            break
+    yield talk
+
+
+def _reading_kind(rng: random.Random) -> str:
+    return rng.choices(tuple(READING), tuple(READING.values()))[0]
+
+
+def _question(row: list[Segment]) -> str:
+    return row[0].text.split(" pixels.\n")[1]
+
+
+def _thought(prompt: str, reply: str, rng: random.Random) -> str:
+    answer = reply.removeprefix("<answer>").removesuffix("</answer>")
+    if HOW_TURNED in prompt:
+        return f"The picture is {answer}."
+    if WHERE_LABEL in prompt:
+        return f"The label is small, at the {answer}."
+    return rng.choice(THOUGHTS)
 
 
 _WORD = re.compile(r" ?[A-Za-z_]+|\d|\n| ?[^\sA-Za-z\d]+|\s")
@@ -209,20 +258,31 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
 # ---------------------------------------------------------------- language phase
 
 
-class _Rows(IterableDataset):
-    """Batch number `step` depends on the seed and the step alone, so a resumed run sees the same rows."""
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training the language model: its name, length, rate, and how its rows about pictures are made."""
 
-    def __init__(self, processor: PictureProcessor, config: PretrainConfig, start: int):
-        self.processor, self.config, self.start = processor, config, start
+    name: str
+    steps: int
+    batch: int
+    learning_rate: float
+    rows: Callable[[random.Random], Iterator[list[Segment]]]
+
+
+class _Rows(IterableDataset):
+    """Batch number `step` depends on the seed, the phase and the step alone, so a resumed run sees the same rows."""
+
+    def __init__(self, processor: PictureProcessor, config: PretrainConfig, phase: Phase, start: int):
+        self.processor, self.config, self.phase, self.start = processor, config, phase, start
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        for step in range(self.start, self.config.language_steps):
-            rng = random.Random(f"{self.config.seed}/language/{step}")
-            n_pictures = round(self.config.language_batch * PICTURE_SHARE)
-            rows = [text_only(rng) for _ in range(self.config.language_batch - n_pictures)]
-            while len(rows) < self.config.language_batch:
-                rows.extend(picture_rows(rng))
-            yield collate(self.processor, rows[: self.config.language_batch])
+        for step in range(self.start, self.phase.steps):
+            rng = random.Random(f"{self.config.seed}/{self.phase.name}/{step}")
+            n_pictures = round(self.phase.batch * PICTURE_SHARE)
+            rows = [text_only(rng) for _ in range(self.phase.batch - n_pictures)]
+            while len(rows) < self.phase.batch:
+                rows.extend(self.phase.rows(rng))
+            yield collate(self.processor, rows[: self.phase.batch])
 
 
 PICTURE_SHARE = 0.7
@@ -233,19 +293,26 @@ def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str,
     image_id, merge = processor.image_token_id, processor.image_processor.merge_size
     ids, labels, ropes, images = [], [], [], []
     for row in rows:
-        inputs = image_inputs(processor, row[0].images) if row[0].images else None
-        grids = None if inputs is None else inputs.grid_thw
-        tokens = [encode_segment(processor, row[0], grids), encode_segment(processor, row[1], None)]
-        ids.append(tokens[0] + tokens[1])
-        labels.append([-100] * len(tokens[0]) + tokens[1])
-        ropes.append(rope_positions(ids[-1], grids.numpy() if grids is not None else np.zeros((0, 3), int), image_id, merge))
+        pictures = [image for segment in row for image in segment.images]
+        inputs = image_inputs(processor, pictures) if pictures else None
+        grids = torch.zeros(0, 3, dtype=torch.long) if inputs is None else inputs.grid_thw
+        at, tokens, learned = 0, [], []
+        for segment in row:
+            n = len(segment.images)
+            new = encode_segment(processor, segment, grids[at : at + n] if n else None)
+            at += n
+            tokens += new
+            learned += new if segment.role == "reply" else [-100] * len(new)
+        ids.append(tokens)
+        labels.append(learned)
+        ropes.append(rope_positions(tokens, grids.numpy(), image_id, merge))
         if inputs is not None:
-            images.append(inputs.pixel_values)
+            images.append(inputs.pixel_values.reshape(len(pictures), -1, inputs.pixel_values.shape[-1]))
     width = max(map(len, ids))
     batch = {
         "input_ids": torch.full((len(ids), width), processor.tokenizer.pad_token_id), "labels": torch.full((len(ids), width), -100),
         "mask": torch.zeros(len(ids), width, dtype=torch.long), "positions": torch.zeros(3, len(ids), width, dtype=torch.long),
-        "pixels": torch.stack(images),
+        "pixels": torch.cat(images),
     }  # fmt: skip
     for i, row in enumerate(ids):
         batch["input_ids"][i, : len(row)] = torch.tensor(row)
@@ -271,26 +338,26 @@ def language_loss(model: Qwen2_5_VLForConditionalGeneration, batch: dict[str, to
 
 
 def train_language(
-    model: Qwen2_5_VLForConditionalGeneration, processor: PictureProcessor, config: PretrainConfig, checkpoint: Path
+    model: Qwen2_5_VLForConditionalGeneration, processor: PictureProcessor, config: PretrainConfig, phase: Phase, checkpoint: Path
 ) -> None:
-    """Connect the language model to the pretrained tower, whose blocks stay frozen; resumes from `checkpoint`."""
+    """Train the language model and the tower's merger; the tower's blocks stay frozen. Resumes from `checkpoint`."""
     torch.manual_seed(config.seed)
     model.model.visual.requires_grad_(False)
     model.model.visual.merger.requires_grad_(True)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.language_lr, weight_decay=0.02, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(trained, lr=phase.learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    data = iter(DataLoader(_Rows(processor, config, start), batch_size=None, num_workers=1, prefetch_factor=8))
+    data = iter(DataLoader(_Rows(processor, config, phase, start), batch_size=None, num_workers=1, prefetch_factor=8))
     began = time.time()
     losses, exact = [], []
-    for step in range(start, config.language_steps):
-        rate = config.language_lr * min(1.0, (step + 1) / 200)
-        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / config.language_steps))
+    for step in range(start, phase.steps):
+        rate = phase.learning_rate * min(1.0, (step + 1) / 200)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16):
@@ -300,14 +367,14 @@ def train_language(
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         losses.append(loss.item())
-        exact.append(right[round(config.language_batch * (1 - PICTURE_SHARE)) :].mean().item())
+        exact.append(right[round(phase.batch * (1 - PICTURE_SHARE)) :].mean().item())
         done = step + 1
-        if done % 50 == 0 or done == config.language_steps:
+        if done % 50 == 0 or done == phase.steps:
             seconds = (time.time() - began) / (done - start)
             note = f"loss {np.mean(losses[-50:]):.3f} | picture rows exact {np.mean(exact[-50:]):.3f}"
-            eta = seconds * (config.language_steps - done) / 60
-            print(f"language {done:05d}/{config.language_steps} | {note} | {seconds:.2f} s/step | eta {eta:.0f} min", flush=True)
-        if done % 250 == 0 or done == config.language_steps:
+            eta = seconds * (phase.steps - done) / 60
+            print(f"{phase.name} {done:05d}/{phase.steps} | {note} | {seconds:.2f} s/step | eta {eta:.0f} min", flush=True)
+        if done % 250 == 0 or done == phase.steps:
             save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
 
 
@@ -326,7 +393,12 @@ def build(config: PretrainConfig) -> None:
         batch=config.tower_batch, learning_rate=config.tower_lr, seed=config.seed,
         split_filter=lambda key: split_of(key) == "train", checkpoint=work / "tower.pt",
     )  # fmt: skip
-    train_language(model, processor, config, work / "language.pt")
+    phases = (
+        Phase("language", config.language_steps, config.language_batch, config.language_lr, picture_rows),
+        Phase("chat", config.chat_steps, config.chat_batch, config.chat_lr, chat_rows),
+    )
+    for phase in phases:
+        train_language(model, processor, config, phase, work / f"{phase.name}.pt")
     model.to(torch.bfloat16).save_pretrained(out)
     processor.image_processor.save_pretrained(out)
     processor.tokenizer.save_pretrained(out)

@@ -7,7 +7,9 @@ collator can't place a picture inside a tool result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from codevision_lite.agent import dialogue_of
 from codevision_lite.datasets.rows import TrainingRow
 from codevision_lite.models.encoding import encode_dialogue
 from codevision_lite.recipe import Recipe
+from codevision_lite.train.load import precise_adapter
 
 IGNORED = -100
 
@@ -59,7 +62,6 @@ class TrajectoryCollator:
 
 def train_sft(
     model: Any, processor: Any, rows: Sequence[TrainingRow], recipe: Recipe, folder: Path, callbacks: Sequence[TrainerCallback],
-    on_interrupt: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
     """Train the adapter of `model` in place; checkpoints in `folder`/checkpoints, the adapter in `folder`/adapter.
 
@@ -76,22 +78,38 @@ def train_sft(
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_pin_memory=False,
         average_tokens_across_devices=False,
     )  # fmt: skip
-    trainer = SFTTrainer(
-        model=model, args=args, data_collator=TrajectoryCollator(rows, processor), processing_class=processor,
-        train_dataset=Dataset.from_dict({"index": list(range(len(rows)))}), callbacks=list(callbacks),
-    )  # fmt: skip
+    with precise_adapter(model):
+        trainer = SFTTrainer(
+            model=model, args=args, data_collator=TrajectoryCollator(rows, processor), processing_class=processor,
+            train_dataset=Dataset.from_dict({"index": list(range(len(rows)))}), callbacks=list(callbacks),
+        )  # fmt: skip
     run_trainer(trainer, folder)
 
 
 def run_trainer(trainer: Any, folder: Path) -> None:
     """Train, from the last checkpoint if there is one, and save the adapter to `folder`/adapter."""
+    from peft import load_peft_weights, set_peft_model_state_dict
     from transformers.trainer_callback import PrinterCallback
-    from transformers.trainer_utils import get_last_checkpoint
 
     trainer.remove_callback(PrinterCallback)
-    checkpoints = Path(trainer.args.output_dir)
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    last = last_checkpoint(Path(trainer.args.output_dir))
+    if last and int(last.rsplit("-", 1)[1]) >= trainer.args.max_steps:
+        # Stopped between its last step and the saving of the adapter: train() would do one step more.
+        set_peft_model_state_dict(trainer.model, load_peft_weights(last))
+    else:
+        trainer.train(resume_from_checkpoint=last)
     partial = folder / "adapter.part"
     trainer.model.save_pretrained(partial)
     partial.rename(folder / "adapter")
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last whole checkpoint, or None. One that a kill left unfinished is removed: transformers would stumble over it."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())  # transformers writes it last
+        except (FileNotFoundError, ValueError):
+            shutil.rmtree(checkpoint)
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
