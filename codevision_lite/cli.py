@@ -6,6 +6,7 @@ What the user can fix ends with one line on stderr and exit code 2; Ctrl-C with 
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -54,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(args)
     except UserError as e:
         print(f"codevision-lite: {e}", file=sys.stderr)
+        return 2
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"codevision-lite: {e.strerror}. Free some; what is done is kept, and the same command goes on from there.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ncodevision-lite: stopped. What is done is kept; the same command goes on from there.", file=sys.stderr)

@@ -66,9 +66,8 @@ def sampled(dialogues):
 @pytest.mark.parametrize("side, temperature", [("right", 1.0), ("left", 0.7)])
 def test_the_training_forward_gives_the_logprobs_of_generation(any_model, processor, side, temperature):
     dialogues = prompts()
-    converse(HFModel(any_model, processor, temperature=temperature, seed=3), dialogues, shown(), max_new_tokens=12)
+    converse(HFModel(any_model, processor, temperature=temperature, seed=3), dialogues, shown(), max_new_tokens=20)
     ours, theirs = sampled(dialogues), recomputed(any_model, processor, dialogues, temperature, side)
-    assert len({len(s.token_ids) for d in dialogues for s in d.segments if s.role == "reply"}) > 1, "replies of different lengths"
     assert (ours - theirs).abs().max() < 1e-4
 
 
@@ -86,6 +85,7 @@ def test_greedy_replies_are_those_of_generate(any_model, processor):
     converse(HFModel(any_model, processor), dialogues, shown(), max_new_tokens=16)
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
     suppressed = [processor.tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS]
+    assert len({t for d in dialogues for s in d.segments if s.role == "reply" for t in s.token_ids}) > 6, "varied replies"
     for n in (1, 3, 5):  # the three replies
         before = [Dialogue(d.segments[:n]) for d in dialogues]
         inputs = stock_inputs(processor, before, "left")
@@ -176,12 +176,14 @@ def test_equal_prompts_are_prefilled_once_and_get_the_same_logits(model, process
         replies = HFModel(model, processor).reply(dialogues, 8)
     finally:
         hook.remove()
-    assert batches[0] == 3 and set(batches[1:]) == {6}
+    assert batches[:2] == [3, 6], "three different prompts, then a token for each of six dialogues"
+    assert batches[1:] == sorted(batches[1:], reverse=True), "finished rows leave the batch"
     for dialogue, reply in zip(dialogues, replies, strict=True):
         (alone,) = HFModel(model, processor).reply([dialogue], 8)
         assert reply.token_ids == alone.token_ids
         assert reply.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
-    assert replies[0].token_ids != replies[2].token_ids and replies[0].token_ids != replies[5].token_ids
+    assert replies[0].logprobs != pytest.approx(replies[2].logprobs, abs=1e-2)
+    assert replies[0].logprobs != pytest.approx(replies[5].logprobs, abs=1e-2)
 
 
 def test_rollouts_of_one_prompt_go_their_own_ways(model, processor):

@@ -27,9 +27,12 @@ def random_model(processor: Any) -> Qwen2_5_VLForConditionalGeneration:
     _initialise(model.model.visual)
     _initialise_language(model)
     with torch.no_grad():
+        for layer in model.model.language_model.layers:  # louder than the embedding that they add to: no reply repeats one token
+            layer.self_attn.o_proj.weight *= 3
+            layer.mlp.down_proj.weight *= 3
         embeddings = model.get_input_embeddings().weight
         embeddings.normal_(std=0.2)
-        embeddings[processor.tokenizer.convert_tokens_to_ids("<|im_end|>")] *= 4
+        embeddings[processor.tokenizer.convert_tokens_to_ids("<|im_end|>")] *= 6
     return model.eval()
 
 
@@ -86,6 +89,8 @@ class ToldModel(HFModel):
         return super().reply(dialogues, max_new_tokens)
 
     def _choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(logits) < len(self._told):  # finished rows have left the batch
+            self._told = [row for row in self._told if len(row) > self._at]
         chosen = torch.tensor([row[min(self._at, len(row) - 1)] for row in self._told])
         self._at += 1
         logprobs = torch.log_softmax(logits / (self.temperature or 1.0), dim=-1)

@@ -6,6 +6,7 @@ errors are the costliest), and so do the embeddings and the output head.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
 from pathlib import Path
@@ -75,6 +76,7 @@ def load_base(
     tiny = config.text_config.hidden_size < 1024
     if not on_gpu and (threads or tiny):
         torch.set_num_threads(threads or 1)
+        keep_freed_memory()
     # The tiny model computes in float32, and on a CPU with plain attention: the fused kernel's backward is slower at its size.
     dtype = torch.float32 if tiny else torch.bfloat16
     quantization = None
@@ -103,6 +105,17 @@ def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
     if not (Path(folder) / "adapter_config.json").is_file():
         raise UserError(f"{folder}: no adapter there (adapter_config.json is missing). Train one with: make sft")
     return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks: asking the kernel for them again at every step costs a quarter of the time of
+    training a small model. Does nothing on other C libraries."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: below 1 GiB from the heap
+    mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never given back
 
 
 def gpu_name() -> str | None:

@@ -57,6 +57,8 @@ def _master(text: str, face: str, weight: int) -> np.ndarray:
 
 def ink_mask(text: str, *, face: str, weight: int, height_px: float, max_width_px: float) -> np.ndarray:
     """(H, W) float32 in [0, 1]: the text at about `height_px`, shrunk to fit `max_width_px`."""
+    if "e" in text:  # heavy strokes close its gap, and a closed e looks the same mirrored or upside down
+        face, weight = face.replace("-bold", ""), min(weight, 1)
     master = _master(text, face, weight)
     scale = min(height_px / master.shape[0], max_width_px / master.shape[1])
     size = (max(2, round(master.shape[1] * scale)), max(2, round(master.shape[0] * scale)))

@@ -1,0 +1,104 @@
+"""The tiny base model's own training: its batches and its loss are the stock model's, and a build can be stopped and used."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from pictures import picture
+from tiny_model import ask
+
+from codevision_lite.geometry import ORIENTATIONS, apply_op
+from codevision_lite.models import load_model
+from codevision_lite.recipe import PretrainConfig
+from codevision_lite.synth.samples import split_of
+from codevision_lite.synth.scenes import draw_scene
+from codevision_lite.train.pretrain import VOCABULARY, build, collate, language_loss, picture_rows, text_only, train_tokenizer
+from codevision_lite.train.tower import FRAMES, HEADS, _turned_cell, views
+
+
+def some_rows(n):
+    rng = random.Random(0)
+    rows = [text_only(rng) for _ in range(n)]
+    while len(rows) < 2 * n:
+        rows.extend(picture_rows(rng))
+    return rows[: 2 * n]
+
+
+def test_the_language_loss_is_the_stock_models(model, processor):
+    batch = collate(processor, some_rows(4))
+    with torch.no_grad():
+        ours, _ = language_loss(model, batch)
+        grid = torch.tensor([[1, 6, 6]]).repeat(len(batch["pixels"]), 1)
+        stock = model(
+            input_ids=batch["input_ids"], attention_mask=batch["mask"], labels=batch["labels"], image_grid_thw=grid,
+            mm_token_type_ids=(batch["input_ids"] == processor.image_token_id).long(), pixel_values=batch["pixels"].flatten(0, 1),
+        ).loss  # fmt: skip
+    assert float(ours) == pytest.approx(float(stock), abs=1e-4)
+
+
+def test_only_replies_are_learned(processor):
+    rows = some_rows(4)
+    batch = collate(processor, rows)
+    for row, labels in zip(rows, batch["labels"], strict=True):
+        replies = "".join(s.text + "<|im_end|>" for s in row if s.role == "reply")
+        assert processor.tokenizer.decode(labels[labels != -100]) == replies
+
+
+def test_no_row_shows_a_tool_at_work():
+    for row in some_rows(40):
+        assert not any("<tool_response>" in s.text for s in row)
+        assert not any(s.images and "<tool_call>" in t.text for s in row for t in row if t.role == "reply")
+
+
+def test_the_tokenizer_is_the_same_for_the_same_seed_and_fits_the_vocabulary(processor):
+    assert train_tokenizer(0).get_vocab() == processor.tokenizer.get_vocab()
+    assert len(processor.tokenizer) <= VOCABULARY
+
+
+@pytest.mark.parametrize("damage", ORIENTATIONS)
+def test_a_cell_is_where_its_pixels_go(damage):
+    grid = picture(90, 90)
+    for cell in range(9):
+        x, y = 30 * (cell % 3), 30 * (cell // 3)
+        marked = grid.point(lambda v: 0)
+        marked.paste((255, 255, 255), (x, y, x + 30, y + 30))
+        x1, y1, _, _ = apply_op(marked, damage).getbbox()
+        assert _turned_cell(cell, damage) == x1 // 30 + 3 * (y1 // 30)
+
+
+def test_the_tower_is_asked_to_read_only_what_can_be_read_as_it_lies():
+    rng = random.Random(0)
+    asked = dict.fromkeys(HEADS, 0)
+    for _ in range(60):
+        for pixels, labels in views(rng, 1.0, lambda key: split_of(key) == "train"):
+            assert pixels.shape == (84, 84, 3)
+            assert set(labels) == set(HEADS)
+            for name, (n, classes) in HEADS.items():
+                assert len(labels[name]) == n and all(v == -100 or 0 <= v < classes for v in labels[name])
+                asked[name] += labels[name][0] != -100
+            turned = labels["orientation"][0] not in (-100, FRAMES.index("none"))
+            assert not (turned and (labels["main"] != [-100] or labels["cells"][0] != -100))
+    assert min(asked.values()) > 0
+
+
+def test_scenes_draw_alike_from_equal_generators():
+    a, b = (draw_scene(random.Random(5)) for _ in range(2))
+    assert a.image.tobytes() == b.image.tobytes() and a.content_key == b.content_key
+
+
+@pytest.mark.slow
+def test_a_build_of_a_few_steps_resumes_and_can_be_loaded(tmp_path, capsys):
+    few = {f.name: 2 for f in fields(PretrainConfig) if f.name.endswith("_steps")}
+    few |= {f.name: 6 for f in fields(PretrainConfig) if f.name.endswith("_batch")}
+    config = replace(PretrainConfig(), out_folder=str(tmp_path / "model"), work_folder=str(tmp_path / "work"), **few)
+    build(config)
+    first = (tmp_path / "model" / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    build(config)
+    assert "step" not in capsys.readouterr().out, "nothing is trained again"
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == first
+    (reply,) = load_model(str(tmp_path / "model")).reply([ask("What?", picture())], 4)
+    assert len(reply.token_ids) >= 1

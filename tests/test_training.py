@@ -1,0 +1,365 @@
+"""SFT and GRPO on a small random model: what is learned, what stays as it was, and that both see what generation saw."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pictures import picture, sample
+from tiny_model import ToldModel, ask
+
+from codevision_lite.agent import AgentLimits, run_episodes
+from codevision_lite.datasets.rows import TrainingRow
+from codevision_lite.errors import UserError
+from codevision_lite.files import read_jsonl
+from codevision_lite.models import ScriptedModel, load_model
+from codevision_lite.models.hf import VISION_TOKENS, HFModel
+from codevision_lite.models.load import load_base, load_processor
+from codevision_lite.protocol import render_reply
+from codevision_lite.recipe import SFT_MIX, ModelConfig, Recipe, RLStage, SFTStage
+from codevision_lite.records import ToolCall
+from codevision_lite.reward import RewardConfig, score
+from codevision_lite.synth.samples import make_items
+from codevision_lite.synth.trajectories import make_golds
+from codevision_lite.train import grpo
+from codevision_lite.train.environment import PictureEnvironment
+from codevision_lite.train.load import load_for_training
+from codevision_lite.train.log import StepLog
+from codevision_lite.train.rollout_metrics import rollout_metrics
+from codevision_lite.train.sft import TrajectoryCollator, train_sft
+
+TURN = render_reply("It is turned.", ToolCall("result = image.rotate(90, expand=True)"))
+CROP = render_reply("I look closer.", ToolCall("result = image.crop((0, 0, 40, 20))", image_index=1))
+BROKEN = render_reply("It is turned.", ToolCall("result = picture.rotate(90)"))
+RIGHT, WRONG = (render_reply("I can read it.", answer=a) for a in ("F", "G"))
+# Four rollouts of a prompt: direct, turned, with a mistake and two pictures, and one that never acts.
+SCRIPTS = [[WRONG], [TURN, RIGHT], [BROKEN, TURN, CROP, RIGHT], ["Hm.", "Well."]]
+
+
+def config(folder, quantize="none"):
+    return ModelConfig(name=str(folder), quantize=quantize, lora_r=8, lora_alpha=8)
+
+
+def weights(model, lora):
+    return {name: p.detach().clone() for name, p in model.named_parameters() if ("lora_" in name) == lora}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---------------------------------------------------------------- SFT
+
+
+@pytest.fixture(scope="module")
+def rows(sandbox):
+    golds = make_golds(make_items(0, "train", 24, SFT_MIX), sandbox, 0, error_share=0.6, second_style=0.3)
+    return [TrainingRow(g.item.sample, g.episode.trajectory(), g.trained) for g in golds]
+
+
+def test_labels_are_exactly_the_trained_replies(rows, processor):
+    batch = TrajectoryCollator(rows, processor)([{"index": i} for i in range(len(rows))])
+    assert any(not all(row.trained) for row in rows), "a reply with a mistake is among them"
+    for row, ids, labels in zip(rows, batch["input_ids"], batch["labels"], strict=True):
+        learned = labels != -100
+        assert torch.equal(labels[learned], ids[learned])
+        texts = [turn.text + "<|im_end|>" for turn, trained in zip(row.trajectory.turns, row.trained, strict=True) if trained]
+        assert processor.tokenizer.decode(labels[learned]) == "".join(texts)
+
+
+def test_labels_are_never_pictures_padding_prompts_or_mistakes(rows, processor):
+    batch = TrajectoryCollator(rows, processor)([{"index": i} for i in range(len(rows))])
+    outside = [processor.tokenizer.convert_tokens_to_ids(t) for t in (*VISION_TOKENS, "<|endoftext|>", "<|im_start|>")]
+    assert not torch.isin(batch["labels"], torch.tensor(outside)).any()
+    assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
+    assert torch.equal(batch["mm_token_type_ids"], (batch["input_ids"] == processor.image_token_id).long())
+    mistakes = [t.text for row in rows for t, trained in zip(row.trajectory.turns, row.trained, strict=True) if not trained]
+    for labels in batch["labels"]:
+        text = processor.tokenizer.decode(labels[labels != -100])
+        assert not any(mistake in text for mistake in mistakes)
+        assert "<tool_response>" not in text
+
+
+def test_a_row_is_the_same_alone_and_in_a_batch(rows, processor):
+    collate = TrajectoryCollator(rows, processor)
+    together = collate([{"index": i} for i in range(4)])
+    for i in range(4):
+        alone = collate([{"index": i}])
+        n = alone["input_ids"].shape[1]
+        for key in ("input_ids", "labels", "attention_mask"):
+            assert torch.equal(alone[key][0], together[key][i, :n])
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_sft_trains_the_adapter_and_nothing_else(tmp_path, tiny_folder, rows, quantize):
+    model, processor = load_for_training(config(tiny_folder, quantize), seed=0)
+    base, lora = weights(model, lora=False), weights(model, lora=True)
+    assert not any("visual" in name or "lm_head" in name for name in lora)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == set(lora)
+    recipe = Recipe(sft=SFTStage(steps=2, batch=4, micro_batch=2, save_every=1))
+    recipe = replace(recipe, model=config(tiny_folder, quantize))
+    train_sft(model, processor, rows, recipe, tmp_path / "sft", [StepLog("sft", 2, tmp_path / "metrics.jsonl")])
+    assert equal(weights(model, lora=False), base)
+    assert not equal(weights(model, lora=True), lora)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}, "small steps are not rounded away"
+    logged = read_jsonl(tmp_path / "metrics.jsonl")
+    assert [(row["stage"], row["step"]) for row in logged] == [("sft", 1), ("sft", 2)]
+    assert all(math.isfinite(row["loss"]) for row in logged)
+    assert (tmp_path / "sft" / "adapter" / "adapter_config.json").is_file()
+    assert [p.name for p in (tmp_path / "sft").iterdir() if p.name.endswith(".part")] == []
+
+
+def test_the_saved_adapter_answers_as_the_trained_model(tmp_path, tiny_folder, rows, processor):
+    model, _ = load_for_training(config(tiny_folder), seed=0)
+    recipe = Recipe(sft=SFTStage(steps=2, batch=4, micro_batch=4, learning_rate=1e-2))
+    recipe = replace(recipe, model=config(tiny_folder))
+    train_sft(model, processor, rows, recipe, tmp_path / "sft", [])
+    loaded = load_model(str(tiny_folder), adapter=str(tmp_path / "sft" / "adapter"), quantize="none")
+    base = load_model(str(tiny_folder), quantize="none")
+    trained, again, before = (m.reply([ask("What?", picture())], 12)[0] for m in (HFModel(model, processor), loaded, base))
+    assert trained.token_ids == again.token_ids
+    assert trained.logprobs == pytest.approx(again.logprobs, abs=1e-4)
+    assert trained.logprobs != pytest.approx(before.logprobs, abs=1e-4)
+
+
+def test_a_stopped_sft_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path, tiny_folder, rows, processor):
+    class Stop(StepLog):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == 3:
+                raise KeyboardInterrupt
+
+    def train(folder, log):
+        model, _ = load_for_training(config(tiny_folder), seed=0)
+        recipe = Recipe(sft=SFTStage(steps=4, batch=4, micro_batch=4, save_every=2))
+        recipe = replace(recipe, model=config(tiny_folder))
+        train_sft(model, processor, rows, recipe, folder / "sft", [log("sft", 4, folder / "metrics.jsonl")])
+        return weights(model, lora=True)
+
+    whole = train(tmp_path / "whole", StepLog)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", Stop)
+    assert not (tmp_path / "stopped" / "sft" / "adapter").exists()
+    resumed = train(tmp_path / "stopped", StepLog)
+    assert [row["step"] for row in read_jsonl(tmp_path / "stopped" / "metrics.jsonl")] == [1, 2, 3, 4]
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, resumed[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("left", ["weights alone", "half a state"])
+def test_a_checkpoint_that_a_kill_left_unfinished_is_not_resumed_from(tmp_path, tiny_folder, rows, processor, left):
+    def train():
+        model, _ = load_for_training(config(tiny_folder), seed=0)
+        recipe = Recipe(sft=SFTStage(steps=2, batch=4, micro_batch=4, save_every=1))
+        train_sft(model, processor, rows, replace(recipe, model=config(tiny_folder)), tmp_path, [])
+        return weights(model, lora=True)
+
+    whole = train()
+    shutil.rmtree(tmp_path / "adapter")
+    last = tmp_path / "checkpoints" / "checkpoint-2"
+    state = (last / "trainer_state.json").read_text()
+    for path in last.iterdir():
+        if not path.name.startswith("adapter"):
+            path.unlink()
+    if left == "half a state":
+        (last / "trainer_state.json").write_text(state[:100])
+    assert equal(train(), whole)
+
+
+def test_a_run_that_was_stopped_before_its_adapter_was_saved_trains_no_further(tmp_path, tiny_folder, rows, processor):
+    def train():
+        model, _ = load_for_training(config(tiny_folder), seed=0)
+        recipe = Recipe(sft=SFTStage(steps=2, batch=4, micro_batch=4))
+        train_sft(model, processor, rows, replace(recipe, model=config(tiny_folder)), tmp_path, [StepLog("sft", 2, tmp_path / "m.jsonl")])
+        return weights(model, lora=True)
+
+    whole = train()
+    shutil.rmtree(tmp_path / "adapter")
+    assert equal(train(), whole)
+    assert (tmp_path / "adapter").is_dir()
+    assert len(read_jsonl(tmp_path / "m.jsonl")) == 2
+
+
+@pytest.mark.parametrize("logs", [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}])
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_key_to_change(tmp_path, logs):
+    log = StepLog("sft", 10, tmp_path / "metrics.jsonl")
+    with pytest.raises(UserError, match=r"sft step 3: .* Lower sft\.learning_rate"):
+        log.on_log(None, SimpleNamespace(global_step=3), None, logs=logs)
+    assert len(read_jsonl(tmp_path / "metrics.jsonl")) == 1, "the numbers are kept"
+
+
+@pytest.mark.parametrize("load", [load_base, load_processor, lambda name: load_for_training(ModelConfig(name=name))])
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_a_model_that_can_not_be_loaded_is_named_in_one_line(tmp_path, load, kind):
+    folder = tmp_path / "no_model"
+    if kind == "empty":
+        folder.mkdir()
+    with pytest.raises(UserError, match="no_model") as e:
+        load(str(folder))
+    assert "\n" not in str(e.value)
+
+
+def test_an_adapter_that_is_not_there_is_named_with_the_fix(tmp_path, tiny_folder):
+    with pytest.raises(UserError, match=r"gone: no adapter there .*make sft"):
+        load_base(str(tiny_folder), adapter=str(tmp_path / "gone"), quantize="none")
+
+
+# ---------------------------------------------------------------- GRPO
+
+
+class Watched(grpo.AgentGRPOTrainer):
+    """Keeps every generation batch with its environments, and TRL's own log-probabilities of it."""
+
+    batches: list[dict]
+
+    def _generate_and_score_completions(self, inputs):
+        out = super()._generate_and_score_completions(inputs)
+        ids = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
+        mask = torch.cat([out["prompt_mask"], out["completion_mask"]], dim=1)
+        keys = ("pixel_values", "image_grid_thw", "mm_token_type_ids", "num_images")
+        with torch.no_grad():
+            logps, *_ = self._get_per_token_logps_and_entropies(
+                self.model, ids, mask, out["completion_ids"].shape[1], **{k: out[k] for k in keys}
+            )
+        environments = [SimpleNamespace(sample=e.sample, trajectory=e.trajectory) for e in self.environments]
+        self.batches.append(out | {"trl_logps": logps, "environments": environments})
+        return out
+
+
+@pytest.fixture(scope="module", params=["none", "nf4"])
+def grpo_run(request, tmp_path_factory, tiny_folder, sandbox):
+    """Two steps of GRPO whose rollouts are told: every kind of trajectory, with up to three pictures of several shapes."""
+    quantize = request.param
+    folder = tmp_path_factory.mktemp("grpo")
+    samples = [sample(84, 84, 0), sample(130, 60, 1, required_ops=("rotate_90",)), sample(60, 130, 2), sample(90, 90, 3)]
+    model, processor = load_for_training(config(tiny_folder, quantize), seed=0)
+    before = weights(model, lora=False), weights(model, lora=True)
+    recipe = Recipe(
+        model=config(tiny_folder, quantize),
+        rl=RLStage(steps=2, prompts=2, generations=4, micro_batch=4, learning_rate=1e-2, max_turns=5, max_reply_tokens=120, save_every=1),
+    )
+    watched = type("WatchedHere", (Watched,), {"batches": []})
+    told = partial(ToldModel, script=lambda dialogue, row: SCRIPTS[row % 4][sum(s.role == "reply" for s in dialogue.segments)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo, "HFModel", told)
+        patch.setattr(grpo, "AgentGRPOTrainer", watched)
+        grpo.train_grpo(model, processor, samples, recipe, folder / "grpo", [StepLog("grpo", 2, folder / "metrics.jsonl")], sandbox)
+    return SimpleNamespace(folder=folder, model=model, before=before, batches=watched.batches, processor=processor, quantize=quantize)
+
+
+def test_grpo_trains_the_adapter_and_nothing_else(grpo_run):
+    base, lora = grpo_run.before
+    assert equal(weights(grpo_run.model, lora=False), base)
+    assert not equal(weights(grpo_run.model, lora=True), lora)
+    assert not any(p.requires_grad for name, p in grpo_run.model.named_parameters() if "visual" in name)
+    assert {p.dtype for p in grpo_run.model.parameters() if p.requires_grad} == {torch.float32}, "small steps are not rounded away"
+    assert (grpo_run.folder / "grpo" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_every_environment_gets_its_trajectory(grpo_run):
+    for batch in grpo_run.batches:
+        for row, environment in enumerate(batch["environments"]):
+            assert environment.trajectory.sample_id == environment.sample.id
+            assert [t.text for t in environment.trajectory.turns] == SCRIPTS[row % 4]
+    reasons = [e.trajectory.end_reason for e in grpo_run.batches[0]["environments"]]
+    assert reasons == ["answer", "answer", "answer", "no_action"] * 2
+
+
+def test_the_tool_mask_is_one_exactly_on_the_models_tokens(grpo_run):
+    decode = grpo_run.processor.tokenizer.decode
+    for batch in grpo_run.batches:
+        for row in range(8):
+            own = batch["completion_mask"][row].bool() & batch["tool_mask"][row].bool()
+            assert decode(batch["completion_ids"][row][own]) == "".join(text + "<|im_end|>" for text in SCRIPTS[row % 4])
+
+
+def test_all_pictures_reach_the_loss(grpo_run):
+    for batch in grpo_run.batches:
+        assert batch["num_images"] == [1, 2, 3, 1] * 2
+        assert batch["mm_token_type_ids"].sum() == batch["image_grid_thw"].prod(1).sum() // 4
+        assert batch["pixel_values"].shape[0] == batch["image_grid_thw"].prod(1).sum()
+
+
+def test_trls_logprobs_are_those_of_the_rollouts(grpo_run):
+    """With NF4 both run under bf16 autocast, whose rounding now and then falls on another side."""
+    for batch in grpo_run.batches:
+        own = (batch["completion_mask"] * batch["tool_mask"]).bool()
+        difference = (batch["trl_logps"] - batch["sampling_per_token_logps"])[own].abs()
+        assert difference.max() < (1e-4 if grpo_run.quantize == "none" else 0.5)
+        assert difference.mean() < (1e-5 if grpo_run.quantize == "none" else 0.02)
+        assert (batch["sampling_per_token_logps"][own] < 0).all()
+
+
+def test_advantages_are_relative_to_the_group_and_favour_the_right_answer_with_one_turn(grpo_run):
+    for batch in grpo_run.batches:
+        for group in batch["advantages"].view(2, 4):
+            assert group.sum().abs() < 1e-3
+            assert group.argmax() == 1
+
+
+def test_rollouts_and_metrics_are_written(grpo_run):
+    rollouts = read_jsonl(grpo_run.folder / "grpo" / "rollouts.jsonl")
+    assert len(rollouts) == 16 and {row["step"] for row in rollouts} == {0, 1}
+    assert rollouts[1]["turns"] == SCRIPTS[1] and rollouts[1]["terms"]["accuracy"] == 1.0
+    metrics = read_jsonl(grpo_run.folder / "metrics.jsonl")
+    assert [row["step"] for row in metrics] == [1, 2]
+    wanted = {"loss", "grad_norm", "reward/total", "reward/accuracy", "reward/must_use", "rollout/tool_turns", "rollout/error_rate"}
+    assert wanted <= set(metrics[0])
+    assert metrics[0]["reward/accuracy"] == 0.5 and metrics[0]["rollout/tool_use_rate"] == 0.75
+    assert metrics[0]["rollout/error_rate"] == 0.5 and metrics[0]["rollout/recovery_rate"] == 0.5
+
+
+def test_an_episode_without_a_last_word_is_split_before_its_last_observation(model, processor, sandbox):
+    told = ToldModel(model, processor, script=lambda dialogue, row: TURN)
+    (episode,) = run_episodes(told, sandbox, [sample()], AgentLimits(max_turns=2, max_reply_tokens=120))
+    assert episode.end_reason == "max_turns"
+    prompt, completion, mask, logprobs = grpo.split_episode(episode)
+    assert len(completion) == len(mask) == len(logprobs)
+    assert prompt == episode.dialogue.segments[0].token_ids
+    assert all((p < 0) == bool(own) for p, own in zip(logprobs, mask, strict=True))
+    assert mask[-1] == 1
+
+
+def test_grpo_notices_a_sampled_vision_token(model, processor, sandbox):
+    (episode,) = run_episodes(ToldModel(model, processor, script=lambda dialogue, row: RIGHT), sandbox, [sample()], AgentLimits())
+    vision = processor.tokenizer.convert_tokens_to_ids("<|vision_end|>")
+    episode.dialogue.segments[1].token_ids[0] = vision
+    trainer = SimpleNamespace(processing_class=processor)
+    with pytest.raises(AssertionError, match="sampled vision tokens"):
+        grpo.AgentRollouts._check_pictures(trainer, [grpo.split_episode(episode)], [episode])
+
+
+def test_the_environment_holds_a_sample_and_shows_what_the_agent_would(sandbox):
+    environment = PictureEnvironment([sample(40, 30, 0), sample(40, 30, 1)], sandbox)
+    environment.reset(prompt=[], index=1)
+    assert environment.sample.id == "s1"
+    text, image = environment.code_image_tool("result = image.rotate(90, expand=True)")
+    assert text["text"] == "Image 1: 30x40 pixels.\n" and image["image"].size == (30, 40)
+    (missing,) = environment.code_image_tool("result = image", image_index=5)
+    assert missing["text"] == "There is no image 5; image_index goes from 0 to 1."
+    (error,) = environment.code_image_tool("result = picture")
+    assert "picture" in error["text"]
+    environment.reset(prompt=[], index=0)
+    assert len(environment.images) == 1 and environment.trajectory is None
+
+
+def test_rollout_metrics_count_what_happened(sandbox):
+    config = RewardConfig.preset("dense")
+    turned, records = sample(required_ops=("rotate_90",)), []
+    for script in SCRIPTS:
+        (episode,) = run_episodes(ScriptedModel(script), sandbox, [turned], AgentLimits())
+        trajectory = episode.trajectory()
+        records.append((turned, trajectory, score(turned, trajectory, config)))
+    metrics = rollout_metrics(records, [[0, 1], [2, 3]])
+    assert metrics["rollout/tool_turns"] == (0 + 1 + 3 + 1) / 4
+    assert metrics["rollout/answered"] == 0.75
+    assert metrics["reward/accuracy"] == 0.5
+    assert metrics["rollout/recovery_rate"] == 0.5
+    assert metrics["reward/zero_variance_groups"] == 0.0
+    assert rollout_metrics(records, [[0], [1], [2], [3]])["reward/zero_variance_groups"] == 1.0
+    assert json.dumps(metrics)
