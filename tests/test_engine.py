@@ -8,8 +8,11 @@ from pictures import picture
 from tiny_model import answer, ask, converse, show, token_ids
 
 from codevision_lite.models import Dialogue, load_model
+from codevision_lite.models.dense import merged_linears
 from codevision_lite.models.encoding import image_inputs
 from codevision_lite.models.hf import VISION_TOKENS, HFModel
+from codevision_lite.models.load import load_base
+from codevision_lite.train.load import LORA_TARGETS
 
 # For each dialogue its first picture and what it is shown after each reply (None: a message without a picture).
 FIRST = [(84, 84), (300, 40), (60, 200)]
@@ -224,3 +227,25 @@ def test_load_model_gives_a_chat_model_with_its_sampling(tiny_folder):
     assert (loaded.temperature, loaded.batch_size) == (0.5, 3)
     assert loaded.processor.image_processor.size == {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
     assert loaded.processor.tokenizer.padding_side == "left"
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_merged_weights_compute_what_the_quantised_model_with_its_adapter_computes(tiny_folder, quantize):
+    from peft import LoraConfig, get_peft_model
+
+    base, _ = load_base(str(tiny_folder), quantize=quantize)
+    torch.manual_seed(0)
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=LORA_TARGETS, init_lora_weights=False)
+    model = get_peft_model(base, lora).eval()
+    ids = torch.randint(300, 900, (2, 20))
+    with torch.no_grad():
+        own = model(input_ids=ids).logits
+        with merged_linears(model):
+            merged = model(input_ids=ids).logits
+            assert all("forward" in vars(m) for m in model.modules() if hasattr(m, "lora_A"))
+        with model.disable_adapter(), merged_linears(model):
+            without = model(input_ids=ids).logits
+        again = model(input_ids=ids).logits
+    assert (merged - own).abs().max() < 1e-3 * own.abs().max()
+    assert (without - own).abs().max() > 0.1 * own.abs().max(), "the adapter matters here"
+    assert torch.equal(again, own), "closing it leaves the model as it was"

@@ -286,12 +286,12 @@ def test_all_pictures_reach_the_loss(grpo_run):
 
 
 def test_trls_logprobs_are_those_of_the_rollouts(grpo_run):
-    """With NF4 both run under bf16 autocast, whose rounding now and then falls on another side."""
+    """With NF4 the update runs under bf16 autocast and the rollouts in float32, so they agree to bf16's precision only."""
     for batch in grpo_run.batches:
         own = (batch["completion_mask"] * batch["tool_mask"]).bool()
         difference = (batch["trl_logps"] - batch["sampling_per_token_logps"])[own].abs()
         assert difference.max() < (1e-4 if grpo_run.quantize == "none" else 0.5)
-        assert difference.mean() < (1e-5 if grpo_run.quantize == "none" else 0.02)
+        assert difference.mean() < (1e-5 if grpo_run.quantize == "none" else 0.06)
         assert (batch["sampling_per_token_logps"][own] < 0).all()
 
 
