@@ -9,6 +9,7 @@ import argparse
 import errno
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     args = build_parser().parse_args(argv)
     _quiet(args.verbose)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     try:
         _run(args)
     except UserError as e:

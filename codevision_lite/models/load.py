@@ -118,6 +118,14 @@ def keep_freed_memory() -> None:
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never given back
 
 
+def release_freed_memory() -> None:
+    """Give freed blocks back once: between phases of different shapes, what `keep_freed_memory` kept is of no use."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return
+
+
 def gpu_name() -> str | None:
     """Name and memory of the first CUDA device that torch can use; None where there is none."""
     if not torch.cuda.is_available():

@@ -24,6 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 from codevision_lite.agent import AgentLimits, Episode, run_episodes
 from codevision_lite.files import append_jsonl
 from codevision_lite.models.hf import VISION_TOKENS, HFModel
+from codevision_lite.models.load import release_freed_memory
 from codevision_lite.recipe import Recipe, RLStage
 from codevision_lite.records import Sample
 from codevision_lite.reward import RewardConfig, score_group
@@ -58,6 +59,7 @@ class AgentRollouts:
             samples = [e.sample for e in environments[at : at + self.rollout_batch]]
             episodes += run_episodes(self.rollout_model, self.rollout_sandbox, samples, self.rollout_limits)
         self.rollout_model.forget()
+        release_freed_memory()
         for environment, episode in zip(environments, episodes, strict=True):
             environment.trajectory = episode.trajectory()
         parts = [split_episode(episode) for episode in episodes]

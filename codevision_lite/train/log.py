@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from codevision_lite.errors import UserError
 from codevision_lite.files import append_jsonl, read_jsonl, write_atomic
+from codevision_lite.models.load import release_freed_memory
 from codevision_lite.progress import Progress
 
 
@@ -31,6 +32,8 @@ class StepLog(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "train_runtime" in logs:
             return
+        if state.global_step % 10 == 0:
+            release_freed_memory()
         numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
         append_jsonl(self.metrics, {"stage": self.stage, "step": state.global_step, "seconds": time.monotonic() - self._began, **numbers})
         for name in ("loss", "grad_norm"):
