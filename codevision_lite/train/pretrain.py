@@ -242,7 +242,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
             "vocab_size": VOCABULARY, "hidden_size": 160, "intermediate_size": 448, "num_hidden_layers": 4, "num_attention_heads": 5,
             "num_key_value_heads": 5, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
             # theta 2.5: rows and columns of a picture get the lower frequencies, and with Qwen's theta a 3x3 grid would be one
-            # point: places are then not learned in 1,000 steps, and with this one in 150.
+            # point: questions about places then stay near chance.
             "rope_parameters": {"rope_type": "default", "rope_theta": 2.5, "mrope_section": [4, 6, 6]},
             "bos_token_id": ids["<|endoftext|>"], "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"],
         },
