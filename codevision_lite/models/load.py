@@ -108,8 +108,8 @@ def load_adapter(model: Any, folder: str, *, trainable: bool) -> Any:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks: asking the kernel for them again at every step costs a quarter of the time of
-    training a small model. Does nothing on other C libraries."""
+    """Let glibc keep large freed blocks: asking the kernel for them again at every step slows the
+    training of a small model. Does nothing on other C libraries."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

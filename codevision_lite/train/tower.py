@@ -40,7 +40,7 @@ HEADS = {
 
 
 # (share of all steps, kinds with weights, smallest symbol as a share of the page). Everything at once from the start
-# stays at chance for thousands of steps; large single symbols are learned in 400, and the rest follows from there.
+# stays at chance; large single symbols are learned first, and the rest follows from there.
 CURRICULUM = ((0.1, {"sign": 1.0}, 0.45), (0.2, {"sign": 0.6, "word": 0.4}, 0.2), (1.0, dict(zip(KINDS, KIND_WEIGHTS, strict=True)), 0.0))
 
 
