@@ -14,7 +14,7 @@ from codevision_lite.geometry import ORIENTATIONS, apply_op
 from codevision_lite.models import load_model
 from codevision_lite.recipe import PretrainConfig
 from codevision_lite.synth.samples import split_of
-from codevision_lite.synth.scenes import draw_scene
+from codevision_lite.synth.signs import draw_scene
 from codevision_lite.train.pretrain import VOCABULARY, build, collate, language_loss, picture_rows, text_only, train_tokenizer
 from codevision_lite.train.tower import FRAMES, HEADS, _turned_cell, views
 

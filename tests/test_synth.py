@@ -19,7 +19,7 @@ from codevision_lite.recipe import SFT_MIX
 from codevision_lite.reward import RewardConfig, score
 from codevision_lite.synth.glyphs import ASYMMETRIC, FACES, SYMMETRIC, WORDS, ink_mask
 from codevision_lite.synth.samples import CONDITIONS, SPLITS, make_item, make_items, split_of
-from codevision_lite.synth.scenes import CANVASES, KINDS, draw_scene
+from codevision_lite.synth.signs import CANVASES, KINDS, draw_scene
 from codevision_lite.synth.trajectories import make_golds, verify
 
 EVEN = dict.fromkeys(CONDITIONS, 1.0)

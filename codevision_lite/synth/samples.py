@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from codevision_lite.damage import damage_box, damage_image, undo
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.records import Sample
-from codevision_lite.synth.scenes import CANVASES, KIND_WEIGHTS, KINDS, Scene, draw_scene
+from codevision_lite.synth.scene import Scene
+from codevision_lite.synth.signs import CANVASES, KIND_WEIGHTS, KINDS, draw_scene
 
 SPLITS = {"train": (0, 70), "rl": (70, 85), "test": (85, 100)}  # percent of content keys
 READ_KINDS = tuple(k for k in KINDS if k != "label")

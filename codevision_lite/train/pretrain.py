@@ -36,7 +36,8 @@ from codevision_lite.records import ToolCall
 from codevision_lite.sandbox import Sandbox
 from codevision_lite.synth.glyphs import SYMBOLS, WORDS
 from codevision_lite.synth.samples import split_of
-from codevision_lite.synth.scenes import CELL_NAMES, QUESTIONS, Scene, draw_scene
+from codevision_lite.synth.scene import Scene
+from codevision_lite.synth.signs import CELL_NAMES, QUESTIONS, draw_scene
 from codevision_lite.synth.trajectories import LOOKS, PLACES, REPAIRS, break_code, crop_code
 from codevision_lite.train.tower import save_checkpoint, tower_tokens, train_tower
 

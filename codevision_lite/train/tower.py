@@ -25,7 +25,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_
 
 from codevision_lite.geometry import ORIENTATIONS, apply_op
 from codevision_lite.synth.glyphs import ASYMMETRIC, SYMBOLS, WORDS
-from codevision_lite.synth.scenes import CANVASES, KIND_WEIGHTS, KINDS, Scene, draw_scene
+from codevision_lite.synth.scene import Scene
+from codevision_lite.synth.signs import CANVASES, KIND_WEIGHTS, KINDS, draw_scene
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 """The small visual world: signs, cells, groups and pages with a tiny label, drawn on canvases larger than the tiny
-model's pixel budget. A Scene is upright and undamaged; samples.py damages it and turns it into rows.
+model's pixel budget.
 
 Canvases are square, 252 to 420 px; at the tiny model's 84x84 budget a label is 4 to 6 px high, unreadable until cropped.
 """
@@ -7,14 +7,13 @@ Canvases are square, 252 to 420 px; at the tiny model's 84x84 budget a label is 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from codevision_lite.records import Box
 from codevision_lite.synth.glyphs import ASYMMETRIC, FACES, SYMBOLS, SYMMETRIC, WORDS, ink_mask
+from codevision_lite.synth.scene import Scene
 
 CANVASES = (252, 294, 336, 378, 420)  # px; thirds are whole numbers
 CELL_NAMES = ("top left", "top right", "bottom left", "bottom right")
@@ -31,21 +30,6 @@ QUESTIONS = {
     "label": "What does the small label say?",
     "large": "What is the large symbol?",
 }
-
-
-@dataclass(frozen=True)
-class Scene:
-    """An upright picture with a question, its answer and everything that the drawing knows about it."""
-
-    kind: str
-    image: Image.Image  # RGB, square
-    question: str
-    answer: str
-    target_box: Box | None  # the region that holds the answer, where one does; pixels of `image`
-    needs_crop: bool
-    readable_under: tuple[str, ...] | None  # damages that leave the answer readable; None: any (nothing to turn)
-    content_key: str  # equal keys = equal content; splits never share one
-    facts: dict[str, Any]  # what is where, for the tower's auxiliary heads and for trajectories
 
 
 class _Page:
