@@ -20,7 +20,7 @@ LAYERS = (
     {"train", "bench", "report"},
     {"synth", "agent"},
     {"sandbox", "models", "reward"},
-    {"protocol", "imaging", "geometry", "damage", "datasets"},
+    {"protocol", "imaging", "geometry", "damage", "corruptions", "datasets"},
     {"records", "errors", "config", "convert", "files", "progress", "recipe"},
 )
 # Seconds to import, or not there without a GPU: only models/ and train/ may name them, and not in their __init__.py.
