@@ -59,3 +59,16 @@ def letter_height(face: str, size_px: int) -> float:
     """Height of a lower-case x, in pixels: what decides whether text can be read."""
     box = font(face, size_px).getbbox("x")
     return float(box[3] - box[1])
+
+
+def wrap(text: str, face: str, size_px: int, width: float) -> list[str]:
+    """Cut a text into lines of at most `width` pixels; a single word that is wider stands alone."""
+    lines, used, space = [[]], 0.0, text_width(" ", face, size_px)
+    for word in text.split():
+        length = text_width(word, face, size_px)
+        if lines[-1] and used + space + length > width:
+            lines.append([])
+            used = 0.0
+        used += length + (space if lines[-1] else 0.0)
+        lines[-1].append(word)
+    return [" ".join(line) for line in lines]

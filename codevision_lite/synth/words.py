@@ -19,6 +19,22 @@ GOODS = (
     "Mint", "Mushrooms", "Oats", "Olive oil", "Onions", "Oranges", "Paper bags", "Pasta", "Peaches", "Pears", "Peppers", "Plums",
     "Potatoes", "Raisins", "Rice", "Salt", "Soap", "Spinach", "Sugar", "Tomatoes", "Vinegar", "Walnuts", "Yeast", "Yogurt",
 )  # fmt: skip
+HARVEST = ("apples", "barley", "carrots", "cherries", "grapes", "lentils", "oats", "onions", "pears", "plums", "potatoes", "walnuts")
+MEALS = (
+    "Apple cake", "Bean soup", "Cheese toast", "Cold brew", "Fish pie", "Fruit salad", "Ginger tea", "Green salad", "Hot chocolate",
+    "Lemonade", "Lentil stew", "Mint tea", "Mushroom tart", "Noodle soup", "Omelette", "Onion soup", "Orange juice", "Pancakes",
+    "Potato salad", "Rice bowl", "Tomato soup", "Vegetable curry", "Waffle", "Walnut bread",
+)  # fmt: skip
+TOOLS = (
+    "Battery pack", "Bucket", "Chisel", "Clamp", "Door handle", "Duct tape", "Extension cord", "Hammer", "Hand saw", "Hinges", "Ladder",
+    "Light bulb", "Masking tape", "Nails", "Paint brush", "Paint roller", "Pliers", "Rope", "Sandpaper", "Screwdriver", "Screws",
+    "Spirit level", "Tape measure", "Wall plugs", "Wood glue", "Work gloves", "Wrench",
+)  # fmt: skip
+OFFICE = (
+    "Binder", "Calendar", "Desk lamp", "Desk pad", "Envelopes", "Eraser", "Fountain pen", "Glue stick", "Ink bottle", "Letter tray",
+    "Marker set", "Notebook", "Paper clips", "Pencil case", "Pencil set", "Printer paper", "Ring folder", "Ruler", "Scissors",
+    "Sketchbook", "Stapler", "Sticky notes", "Tape roll", "Whiteboard",
+)  # fmt: skip
 TOWNS = (
     "Alderby", "Brixen", "Callow", "Dunmere", "Eastvale", "Fernhill", "Glenor", "Harwick", "Inverlay", "Jasper Bay", "Kestrel", "Larkfield",
     "Millbrook", "Northam", "Oakridge", "Penrow", "Quarry Hill", "Rosedale", "Stonegate", "Thornby", "Upwell", "Vinter", "Westport",
@@ -35,9 +51,19 @@ COLORS = {
     "purple": (125, 60, 160), "brown": (120, 80, 50), "pink": (230, 120, 160), "grey": (120, 125, 130), "teal": (25, 140, 145),
 }  # fmt: skip
 
+NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+    "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+
 
 def person(rng: random.Random) -> str:
     return f"{rng.choice(FIRST_NAMES)} {rng.choice(LAST_NAMES)}"
+
+
+def people(rng: random.Random, n: int) -> list[str]:
+    """Names of `n` people, no first name twice."""
+    return [f"{first} {rng.choice(LAST_NAMES)}" for first in rng.sample(FIRST_NAMES, n)]
 
 
 def shop(rng: random.Random) -> str:
@@ -51,3 +77,12 @@ def code(rng: random.Random) -> str:
 
 def date(rng: random.Random) -> str:
     return f"{rng.randint(1, 28)} {rng.choice(MONTHS)} {rng.randint(2015, 2026)}"
+
+
+def count_also(n: int) -> tuple[str, ...]:
+    """The other spelling of a count.
+
+    >>> count_also(5)
+    ('five',)
+    """
+    return NUMBERS[n : n + 1]

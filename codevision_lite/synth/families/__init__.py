@@ -1,0 +1,1 @@
+"""Families of drawn scenes; each module has one function `draw(rng) -> Scene`. sources.py lists them."""
