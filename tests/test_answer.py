@@ -1,7 +1,11 @@
 """Answer matching: tables of (prediction, references, expected), and the judge behind it."""
 
+import contextlib
 import json
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -9,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codevision_lite.errors import UserError
+from codevision_lite.records import Sample, Trajectory, Turn
+from codevision_lite.reward import score
 from codevision_lite.reward.answer import anls, levenshtein, match, normalise
 from codevision_lite.reward.judge import Judge, JudgeConfig
 from codevision_lite.reward.quantities import parse_quantity
@@ -56,6 +62,34 @@ RIGHT = [
     ('["a", "b"]', "['a', 'b']"), ("3, 5", "3, 5"), ("[3, 5]", "3, 5"), ("(3, 5)", "[3, 5]"), ("three, five", "3, 5"),
     ("A and B", "A, B"),
     ("1,200, 1,300", "1200, 1300"), ("red\ngreen", "red, green"),
+    # more of each
+    ("5 kilometres", "5 km"), ("5km", "5 km"), ("5 KM", "5 km"), ("100 cm", "1 m"), ("1,5 km", "1.5 km"),
+    ("2.5 hours", "2.5 h"), ("150 min", "2.5 hours"), ("$1.5M", "1.5 million dollars"), ("$ 5", "$5"), ("5 USD", "$5"),
+    ("US$5", "$5"), ("5€", "€5"), ("€1,000", "1000 euros"), ("50 cents", "$0.50"), ("£3.20", "3.20 pounds"),
+    ("7%", "7 percent"), ("7 per cent", "7%"), ("0.07", "7%"), ("45 degrees", "45°"), ("45 degrees", "45"),
+    ("-3.5 °C", "-3.5°C"), ("1 000", "1000"), ("1 000 000", "1,000,000"), ("1’000", "1000"), ("3.0e2", "300"),
+    ("three hundred", "300"), ("one hundred and five", "105"), ("two thousand", "2000"), ("zero", "0"), ("3/4", "0.75"),
+    ("75%", "3/4"), ("twenty one", "21"), ("5 people", "5"), ("approx. 5", "5"), ("exactly 5", "5"), ("5.", "5"),
+    ("5!", "5"), ("The total is 42.", "42"), ("The answer is $42", "42"), ("Final answer: 42 km", "42 km"),
+    ("Answer - 42", "42"), ("It's 5 km", "5 km"), ("x = 5", "5"), ("= 5", "5"), ("\\frac{1}{2}", "1/2"),
+    ("$\\frac{1}{2}$", "0.5"), ("\\(5\\)", "5"), ("\\boxed{5}", "5"), ("\\boxed{\\text{STOP}}", "STOP"),
+    ("\\text{STOP}", "STOP"), ("March 5, 2020", "March 5, 2020"), ("5 March 2020", "5 March 2020"), ("12:30", "12:30"),
+    ("12:30 PM", "12:30 pm"), ("12:30 p.m.", "12:30 pm"), ("2020-03-05", "2020-03-05"), ("+1 555 1234", "+1 555 1234"),
+    ("#42", "#42"), ("No. 7", "No. 7"), ("Room 12B", "room 12b"), ("A-12", "A-12"), ("A 12", "A-12"), ("Yes", "Yes."),
+    ("yes", "YES"), ("Yes!", "yes"), ("yes, the light is green", "yes"), ("No, it isn't", "no"), ("no", "No."),
+    ("That is correct", "yes"), ("Nope", "no"), ("The answer is yes", "yes"), ("The answer is: no.", "No"),
+    ("It is true", "true"), ("(C)", "C"), ("C: Paris", "C"), ("choice C", "C"), ("The correct answer is C", "C"),
+    ("The correct option is C", "C"), ("Option (C)", "C"), ("c", "C"), ("[C]", "C"), ("{C}", "C"), ("C - Paris", "C"),
+    ("red; green", "red, green"), ("red/green", "red, green"), ("red & green", "red and green"),
+    ("- red\n- green", "red, green"), ("1. red\n2. green", "red, green"), ("red green", "red green"),
+    ("['red', 'green']", '["red", "green"]'), ('["red","green"]', "red, green"), ("{red, green}", "red, green"),
+    ("red, green.", "red, green"), ("green,red", "red,green"), ("1, 2 and 3", "1, 2, 3"), ("(1, 2)", "1, 2"),
+    ("1; 2; 3", "[1, 2, 3]"), ("10%, 20%", "10, 20"), ("$5, $6", "5, 6"), ("Coca-Cola", "Coca Cola"),
+    ("coca cola", "Coca-Cola"), ("McDonald's", "McDonalds"), ("Dr. Smith", "Dr Smith"), ("U.S.A.", "USA"),
+    ("naïve", "naïve"), ("  multiple   spaces ", "multiple spaces"), ("“Hello”", "Hello"), ("‘Hello’", "Hello"),
+    ("'Hello'.", "Hello"), ("Hello!", "Hello"), ("Hello, world", "Hello world"), ("*Hello*", "Hello"),
+    ("__Hello__", "Hello"), ("`Hello`", "Hello"), ("The word is STOP", "STOP"), ('The text says "STOP"', "STOP"),
+    ("It reads: STOP", "STOP"), ("I see STOP", "STOP"),
 ]  # fmt: skip
 
 WRONG = [
@@ -85,6 +119,27 @@ WRONG = [
     ("red", "red, green"), ("red, green, blue", "red, green"), ("red, red", "red, green"), ("5, 3", "3, 5"),
     ("3, 5, 7", "3, 5"), ("[1, 2", "3, 5"),
     ("a, b", "ab"), ("1, 2", "1.2"),
+    # more of each
+    ("5 lb", "5 kg"), ("5 miles", "5 km"), ("5 hours", "5 min"), ("$5", "€5"), ("5 million", "5 billion"),
+    ("50%", "0.05"), ("5%", "50%"), ("5", "5.5"), ("-5 °C", "5 °C"), ("20 °F", "20 °C"), ("4-5", "4"), ("4 to 5", "5"),
+    ("5±1", "5"), ("≈4 or 5", "5"), ("more than 5", "5"), (">5", "5"), ("≥5", "5"), ("at least 5", "5"), ("5+", "5"),
+    ("no more than 5", "5"), ("5 x 5", "25"), ("2+3", "5"), ("In 2019 it was 12", "12"),
+    ("There are 3 red and 2 blue, total 5", "5"), ("Figure 5", "5"), ("5th", "5"), ("page 5", "5"), ("5a", "5"),
+    ("version 5", "5"), ("5.5.5", "5"), ("1/2/3", "1"), ("5 out of 10", "5"), ("5/10", "5"), ("2020", "2021"),
+    ("2020s", "2020"), ("1e5", "5"), ("five hundred", "5"), ("fifteen", "5"), ("fifty", "5"), ("one two", "12"),
+    ("half", "1"), ("5, or possibly 7", "5"), ("5 not 6", "5"), ("not 5 but 6", "6"), ("12:30", "12.30"),
+    ("12:30", "1230"), ("12:30 am", "12:30 pm"), ("March 5", "March 6"), ("2020-03-05", "2020-03-06"),
+    ("555-1234", "555-1235"), ("0042", "42"), ("#42", "#43"), ("A7K2", "A7KZ"), ("O0", "00"), ("l1", "11"),
+    ("Room 12A", "Room 12B"), ("STOPS", "STOP"), ("NO STOP", "STOP"), ("STOP STOP", "STOP"), ("POTS", "STOP"),
+    ("S T O P", "STOP"), ("Yes", "No"), ("yes or no", "yes"), ("It depends", "yes"), ("Not sure", "no"),
+    ("I don't know", "no"), ("Yes, no", "yes"), ("untrue", "true"), ("not true", "true"), ("no idea", "no"),
+    ("No clue", "no"), ("Not correct", "yes"), ("incorrect", "yes"), ("A, B", "A"), ("A/B", "A"), ("A and C", "C"),
+    ("A or maybe B", "A"), ("neither A nor B", "A"), ("none of the above", "A"), ("B, not A", "A"), ("A?", "B"),
+    ("All of A, B and C", "C"), ("Apple", "A"), ("D", "C"), ("C or D", "C"), ("red, green, green", "red, green"),
+    ("red", "red, red"), ("green, blue", "red, green"), ("1, 2, 3", "1, 3, 2"), ("1, 2", "1, 2, 3"),
+    ("[1, 2, 4]", "[1, 2, 3]"), ("unreadable", "STOP"), ("I can't read it", "STOP"), ("STOP? or SLOP?", "STOP"),
+    ("either STOP or SLOP", "STOP"), ("SLOP", "STOP"), ("It does not say STOP", "STOP"), ("It's not blue", "blue"),
+    ("This is not a 5", "5"),
 ]  # fmt: skip
 
 
@@ -110,6 +165,11 @@ OPTIONS = ["red", "blue", "dark blue"]
         ("red or blue", "B", OPTIONS, 0),
         ("green", "B", OPTIONS, 0), ("B", "A", ["A", "B"], 0), ("B", "A", ["B", "A"], 0), ("A", "A", ["B", "A"], 1),
         ("12", "12", ["10", "12"], 1), ("B. 12", "12", ["10", "12"], 1), ("blue", "blue", ["blue", "blue"], 0),
+        ("B - blue", "B", OPTIONS, 1), ("(C) dark blue", "C", OPTIONS, 1), ("C: dark blue", "dark blue", OPTIONS, 1),
+        ("The correct option is B", "blue", OPTIONS, 1), ("It is blue.", "B", OPTIONS, 1), ("**B**", "B", OPTIONS, 1),
+        ("B. dark blue", "B", OPTIONS, 0), ("B or C", "B", OPTIONS, 0), ("not B", "B", OPTIONS, 0), ("A. B", "A", OPTIONS, 0),
+        ("Blue, I think", "B", OPTIONS, 0), ("", "B", OPTIONS, 0), ("3 red, 2 blue: B", "B", OPTIONS, 0), ("2", "B", OPTIONS, 0),
+        ("10", "B", ["10", "100"], 0), ("yes", "A", ["Yes", "No"], 1), ("a", "A", ["Yes", "No"], 1), ("No.", "A", ["Yes", "No"], 0),
     ],
 )  # fmt: skip
 def test_options(prediction, reference, options, expected):
@@ -120,7 +180,9 @@ def test_options(prediction, reference, options, expected):
     ("prediction", "reference", "expected"),
     [("105", "100", 1), ("106", "100", 0), ("95", "100", 1), ("2017", "2016", 0), ("103 km", "100 km", 1), ("0", "0", 1),
      ("0.01", "0", 0),
-     ("13%", "12.5%", 1), ("1,050", "1000.0", 1), ("-100", "100", 0)],
+     ("13%", "12.5%", 1), ("1,050", "1000.0", 1), ("-100", "100", 0), ("0.96 km", "1000 m", 1), ("0.94 km", "1000 m", 0),
+     ("$97", "100 dollars", 1), ("€97", "$100", 0), ("about 104", "100", 1), ("100 or 104", "100", 0), ("2016.0", "2016", 1),
+     ("98, 203", "100, 200", 1), ("90, 200", "100, 200", 0), ("95 to 105", "100", 0), ("4", "five", 0), ("19.9", "twenty", 1)],
 )  # fmt: skip
 def test_relative_tolerance_spares_years(prediction, reference, expected):
     assert match(prediction, [reference], tolerance=0.05).value == expected
@@ -142,6 +204,9 @@ def test_long_transcriptions_are_graded_but_digits_are_not():
     reference = "The quick brown fox jumps over the lazy dog"
     assert 0.85 < match("The quick brown fox jumps over the lazy dig", [reference]).value < 1.0
     assert match("A slow green fox jumps over the lazy cat", [reference]).value == 0.0
+    sentence = "Closed, and open again from Monday on the other side"
+    assert match(sentence.replace("side", "sode"), [sentence]).value > 0.9
+    assert match("from Monday on the other side, closed and open again", [sentence]).value == 0.0
     assert match("Invoice number 20417 of March", ["Invoice number 20418 of March"]).value == 0.0
 
 
@@ -149,6 +214,9 @@ def test_several_references_give_the_best():
     assert match("7", ["eight", "seven"]).value == 1.0
     assert match("STOP", ["HALT", "stop"]).value == 1.0
     assert match("STOP", "stop").value == 1.0
+    assert match("5 km", ["3 miles", "5000 m"]).value == 1.0 and match("4 km", ["3 miles", "5000 m"]).value == 0.0
+    assert match("color", ["colour", "color"]).value == 1.0 and match("B", ["A", "C"]).value == 0.0
+    assert match("The quick brown fox jumps over the lazy dig", ["STOP", "The quick brown fox jumps over the lazy dog"]).value > 0.85
     assert match("STOP", []).value == 0.0 and match(None, ["x"]).value == 0.0
 
 
@@ -195,6 +263,8 @@ def test_quantities_are_whole_texts():
     assert parse_quantity("1.2 million").value == 1.2e6
     assert parse_quantity("5 m").dimension == "length" and parse_quantity("2 km").factor == 1000
     assert all(parse_quantity(text) is None for text in ["", "abc", "room 5", "5-6", "5 or so", "1.2.3", "12:30", "5 5", "--5"])
+    assert parse_quantity("two hundred thousand three hundred and five miles").value == 200305
+    assert all(parse_quantity(text) is None for text in ["one and two", "ten twenty", "hundred", "5th", "12 5", "nineteen ninety", "2020s"])
 
 
 class ScriptedJudge(Judge):
@@ -228,27 +298,91 @@ class TestJudge:
         judge = ScriptedJudge(OSError("busy"), '{"correct": true}', retries=1)
         assert judge("q", "p", ["a"]).value == 1.0
 
-    def test_over_http(self):
-        seen = []
+    def test_over_http(self, server):
+        judge = server.judge(max_retries=0)
+        assert judge("q", "p", ["a"]).value == judge("q", "p", ["a"]).value == 1.0
+        assert len(server.seen) == 1, "asked once, then remembered"
+        assert json.loads(server.seen[0]["messages"][1]["content"]) == {"question": "q", "accepted_answers": ["a"], "prediction": "p"}
+        assert judge("q", "wrong", ["a"]).value == 0.0
+
+    def test_a_refusal_over_http_is_none_at_once_and_a_busy_server_is_asked_again(self, server):
+        judge = server.judge(max_retries=2)
+        server.codes[:] = [400]
+        assert judge("q", "p", ["a"]) is None and len(server.seen) == 1
+        server.codes[:] = [503, 429]
+        assert judge("q", "p", ["a"]).value == 1.0 and len(server.seen) == 4
+        server.codes[:] = [500, 500, 500]
+        assert judge("q", "other", ["a"]) is None and len(server.seen) == 7
+        assert judge.n_failed == 2
+
+    def test_a_server_that_hangs_or_is_gone_is_none_after_its_time(self, server):
+        server.delay_s = 4.0
+        started = time.monotonic()
+        assert server.judge(max_retries=1, timeout_s=0.1)("q", "p", ["a"]) is None
+        assert time.monotonic() - started < 3.0
+        gone = Judge(JudgeConfig("http://127.0.0.1:9/v1", "m", max_retries=0, timeout_s=0.1))
+        assert gone("q", "p", ["a"]) is None
+
+    def test_no_more_requests_at_a_time_than_allowed(self, server):
+        server.delay_s = 0.03
+        judge = server.judge(concurrency=2, timeout_s=5.0)
+        with ThreadPoolExecutor(8) as pool:
+            verdicts = list(pool.map(lambda i: judge("q", f"p{i}", ["a"]), range(8)))
+        assert [v.value for v in verdicts] == [1.0] * 8
+        assert server.most_at_once == 2
+
+    def test_a_judge_that_fails_leaves_the_trajectory_out(self, server):
+        server.codes[:] = [400]
+        judge = server.judge(max_retries=0)
+        trajectory = Trajectory("s", (Turn("", answer="close to it"),), (), "close to it", "answer")
+        task = Sample("s", "q", "none.png", ("it",))
+        assert score(task, trajectory, judge=judge).total is None
+        assert score(task, trajectory, judge=judge).total == pytest.approx(1.1), "a failure is not remembered as a verdict"
+        assert score(task, replace(trajectory, answer="it"), judge=judge).total == pytest.approx(1.1) and len(server.seen) == 2
+
+
+class JudgeServer:
+    """An OpenAI-compatible endpoint on this machine. `codes`: the statuses of the next replies; then 200."""
+
+    def __init__(self):
+        self.seen, self.codes, self.delay_s = [], [], 0.0
+        self.most_at_once, self._now, self._lock = 0, 0, threading.Lock()
+        outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                body = json.dumps({"choices": [{"message": {"content": '<think>hm</think>{"correct": true}'}}]}).encode()
-                self.send_response(200 if "bad" not in seen[-1]["messages"][1]["content"] else 400)
-                self.end_headers()
-                self.wfile.write(body)
+                outer.answer(self)
 
             def log_message(self, *_):
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        try:
-            judge = Judge(JudgeConfig(f"http://127.0.0.1:{server.server_port}/v1", "m", max_retries=0))
-            assert judge("q", "p", ["a"]).value == 1.0
-            assert judge("q", "bad", ["a"]) is None
-        finally:
-            server.shutdown()
-            server.server_close()
-        assert json.loads(seen[0]["messages"][1]["content"])["accepted_answers"] == ["a"]
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def answer(self, request):
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            code = self.codes.pop(0) if self.codes else 200
+        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        self.seen.append(body)
+        time.sleep(self.delay_s)
+        correct = "wrong" not in body["messages"][1]["content"]
+        reply = json.dumps({"choices": [{"message": {"content": f'<think>hm</think>{json.dumps({"correct": correct})}'}}]}).encode()
+        with self._lock:
+            self._now -= 1
+        with contextlib.suppress(OSError):  # the judge has hung up
+            request.send_response(code)
+            request.end_headers()
+            request.wfile.write(reply)
+
+    def judge(self, **options):
+        return Judge(JudgeConfig(f"http://127.0.0.1:{self.http.server_port}/v1", "m", **{"timeout_s": 0.25, **options}))
+
+
+@pytest.fixture
+def server():
+    server = JudgeServer()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()

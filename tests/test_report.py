@@ -229,6 +229,39 @@ def test_rerun_steps_count_once_and_gaps_are_left_out():
     assert metric_series([*rows, {"stage": "grpo", "step": 1, "loss": 9.0}], "sft") == {"loss": [(1, 1.0), (2, 3.0)]}
 
 
+def watched_run(folder, tool_use):
+    """A run whose GRPO metrics hold what the monitor watches: this tool use, and a brute force that rises by a hundredth a step."""
+    make_run(folder, samples=8)
+    for step, rate in enumerate(tool_use, 60):
+        row = {"stage": "grpo", "step": step, "rollout/tool_use_where_required": rate, "monitor/brute_force": step / 100}
+        append_jsonl(folder / "metrics.jsonl", row | {"rollout/dropped": 0.0})
+    return write_report(folder).read_text()
+
+
+def test_collapsing_tool_use_is_an_alarm_with_its_steps(tmp_path):
+    fallen = watched_run(tmp_path / "fallen", [0.9] * 20 + [0.0] * 20)
+    assert fallen.count('role="alert"') == 1
+    assert "<b>Tool use collapsed</b> from step 84 to the end: 90.0 %" in fallen and "0.0 % at the end" in fallen
+    recovered = watched_run(tmp_path / "recovered", [0.9] * 20 + [0.0] * 8 + [0.9] * 20)
+    assert re.search(r"from step 84 for \d+ steps, and recovered", recovered)
+    assert 'role="alert"' not in watched_run(tmp_path / "steady", [0.9, 0.8] * 20)
+
+
+def test_the_reward_hacking_monitor_is_a_table_with_meanings_and_a_plot_for_each_sign(tmp_path):
+    page = watched_run(tmp_path / "run", [0.9] * 40)
+    assert Reader(page).open == []
+    table = re.search(r'<table class="monitor">(.*?)</table>', page, re.S)[1]
+    row = re.search(r'<th scope="row">brute force</th>(.*?)</tr>', table)[1]
+    assert re.findall(r"<td>([\d.]+ %)</td>", row) == ["62.0 %", "97.0 %", "99.0 %"]
+    assert "several orientations in one run" in row
+    assert "tool use where required" in table and "dropped" in table and "missed crop" not in table
+    assert page.index("monitor/brute_force <b>") < page.index('<table class="monitor">')
+
+
+def test_a_run_without_a_monitor_has_no_table(page):
+    assert "Reward-hacking monitor" not in page and 'role="alert"' not in page
+
+
 @pytest.mark.parametrize("values", [[0.0], [0.0, 0.0], [1e-5, 1e-5], [-3.0, 5.0], [1e9, 1e9 + 1], [0.1] * 3])
 def test_line_plot_takes_any_values(values):
     svg = line_plot(list(enumerate(values)), "a < b")

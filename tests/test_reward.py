@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reward_builders import PIL_CALLS, TARGET, TURN, Play, box_in, sample
+from reward_builders import PIL_CALLS, TARGET, TURN, H, Play, W, box_in, sample
 
 from codevision_lite.errors import UserError
 from codevision_lite.geometry import ORIENTATIONS, Overlap, compose_ops
@@ -29,6 +29,13 @@ def total(play, task, answer="F7", config=DENSE):
 
 def value(play, task, term, answer="F7", config=DENSE):
     return score(task, play.answer(answer), config).terms[term].value
+
+
+def crops(*boxes):
+    play = Play()
+    for box in boxes:
+        play.run(("crop", box), on=0)
+    return play
 
 
 class TestHonestWork:
@@ -130,8 +137,25 @@ class TestTerms:
         half = Overlap(0.5, 1.0, 0.5)
         assert overlap_value(wide, "f2") > overlap_value(half, "f2") > overlap_value(wide, "iou")
         play = Play().run(("crop", (x1 - w / 2, y1 - h / 2, x2 + w / 2, y2 + h / 2)))
-        assert value(play, CROP, "must_use") == pytest.approx((0.625 - 0.1) / 0.9)
+        whole = 5 * 0.04 / (4 * 0.04 + 1)  # the untouched picture: 2 % of it are target, and twice that counts
+        assert value(play, CROP, "must_use") == pytest.approx((5 / 6 - whole) / (1 - whole))
+        double = Play().run(("crop", (x1, y1 - h / 2, x2, y2 + h / 2)))
+        assert value(double, CROP, "must_use") == value(Play().run(("crop", TARGET)), CROP, "must_use") == 1.0, "a margin is free"
         assert value(play, CROP, "must_use", config=PAPER) == pytest.approx(0.25)
+
+    def test_the_free_margin_shrinks_where_the_target_fills_the_picture(self):
+        large = sample("crop", target=(20.0, 20.0, 350.0, 280.0))
+        assert value(Play().run(("crop", (10, 0, W, H))), large, "must_use") == 0.0
+        assert value(Play().run(("crop", (20, 20, 350, 280))), large, "must_use") == 1.0
+
+    def test_windows_that_close_in_are_no_wasted_turns(self):
+        zoom = crops((100.0, 50.0, 380.0, 250.0), (160.0, 90.0, 320.0, 180.0), TARGET)
+        assert total(zoom, CROP) == pytest.approx(1.9 - 2 * 0.05)
+        assert value(zoom, CROP, "turn_limit", config=PAPER) == 1.0 and value(zoom, CROP, "completion", config=PAPER) == 0.0
+        beside = crops((0.0, 0.0, 100.0, 100.0), (10.0, 10.0, 60.0, 60.0), TARGET)
+        assert value(beside, CROP, "turn_limit") == 1.0 and value(beside, CROP, "completion") == 0.0
+        shaving = crops(*((10.0 * k, 7.0 * k, 400.0 - 8 * k, 300.0 - 9 * k) for k in range(8)))
+        assert value(shaving, CROP, "turn_limit") == 1.0
 
     def test_better_crops_add_only_their_improvement(self):
         loose, tight = ("crop", (150.0, 70.0, 330.0, 200.0)), ("crop", TARGET)
@@ -143,6 +167,9 @@ class TestTerms:
         assert value(crop_first, BOTH, "completion") == 1.0
         assert value(crop_first, BOTH, "completion", config=PAPER) == 0.0
         assert value(Play().run("rotate_90", on=0).run(("crop", TARGET), on=0), BOTH, "completion") == 0.0
+        in_one_run = Play().run(("crop", TARGET), "rotate_90")
+        assert (value(in_one_run, BOTH, "completion"), value(in_one_run, BOTH, "completion", config=PAPER)) == (1.0, 0.0)
+        assert value(Play().run("rotate_90", ("crop", TURNED)), BOTH, "completion", config=PAPER) == 1.0
 
     def test_required_photometric_operation_counts_only_with_effect(self):
         task = sample("enhance.contrast", target=None)
@@ -194,6 +221,91 @@ class TestTerms:
     )
     def test_op_orientation(self, op, expected):
         assert op_orientation(op) == expected
+
+
+class TestRightBeatsWrong:
+    MESS = Play().run("rotate_90").run("rotate_180", also=("flip_vertical", "rotate_270")).fail().run(("enhance.contrast", 0.3)).run()
+
+    def test_a_right_answer_after_needless_pictures_and_errors_beats_a_wrong_one_with_perfect_tools(self):
+        mess, perfect = total(self.MESS, NOTHING), total(Play().run("rotate_90").run(("crop", TURNED)), BOTH, "no")
+        assert total(Play(), NOTHING, "no") < perfect < mess < total(Play(), NOTHING)
+
+    def test_relief_keeps_the_order_of_waste(self):
+        plays = [Play(), Play().run(("enhance.contrast", 0.3)), Play().run("rotate_90"), Play().run("rotate_90").run(), self.MESS]
+        totals = [total(play, NOTHING) for play in plays]
+        assert totals == sorted(totals, reverse=True) and len(set(totals)) == 5
+
+    def test_relief_is_for_right_answers_and_never_lifts_them_above_no_tools(self):
+        right, wrong = (score(NOTHING, self.MESS.answer(text), DENSE).terms["relief"] for text in ("F7", "no"))
+        assert right.value > 0 == wrong.value
+        assert value(Play().run("rotate_90"), ROTATE, "relief") == 0.0
+        assert value(self.MESS, NOTHING, "relief", config=PAPER) == 0.0
+
+    def test_a_wrong_answer_keeps_half_of_the_tool_credit_and_its_value_is_logged_whole(self):
+        term = score(ROTATE, Play().run("rotate_90").answer("no"), DENSE).terms["must_use"]
+        assert (term.value, term.weight) == (1.0, 0.3)
+
+    @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+    def test_a_reward_that_is_not_finite_is_unknown(self, number):
+        assert score(ROTATE, Play().answer("no"), DENSE, judge=lambda *_: Score(number, "broken judge")).total is None
+
+    def test_a_graded_transcription_is_right_for_the_paper(self):
+        text = "The platform is closed to all trains"
+        task = sample(answers=(text,))
+        assert value(Play(), task, "accuracy", text.replace("trains", "trians"), PAPER) == 1.0
+        assert 0.9 < value(Play(), task, "accuracy", text.replace("trains", "trians")) < 1.0
+
+
+HALF = (200.0, 120.0, 240.0, 150.0)
+PAPERS_FORMULA = [
+    # what, task, play, answer, (must-use, completion, bonus, number of penalties)
+    ("a right answer at once", ROTATE, Play(), "F7", (0, 0, 0, 0)),
+    ("a wrong one", ROTATE, Play(), "no", (0, 0, 0, 0)),
+    ("a must-use tool has a budget of 1/N", BOTH, Play().run("rotate_90"), "F7", (1 / 2, 0, 0, 0)),
+    ("all of it, in order", BOTH, Play().run("rotate_90").run(("crop", TURNED)), "F7", (1, 1, 0, 0)),
+    ("also with a wrong answer", BOTH, Play().run("rotate_90").run(("crop", TURNED)), "no", (1, 1, 0, 0)),
+    ("another order", BOTH, Play().run(("crop", TARGET)).run("rotate_90"), "F7", (1, 0, 0, 0)),
+    ("once only", ROTATE, Play().run("rotate_90", on=0).run("rotate_90", on=0), "F7", (1, 0, 0, 0)),
+    ("any way to write it", ROTATE, Play().run("rotate_180", "rotate_270"), "F7", (1, 1, 0, 0)),
+    ("the wrong one first", ROTATE, Play().run("rotate_270", on=0).run("rotate_90", on=0), "F7", (1, 0, 0, 0)),
+    ("a failed step", ROTATE, Play().fail().run("rotate_90"), "F7", (1, 0, 0, 0)),
+    ("a crop pays its IoU", CROP, crops(HALF), "F7", (1 / 2, 1, 0, 0)),
+    ("of its share", BOTH, Play().run("rotate_90", on=0).run(("crop", HALF), on=0), "F7", (3 / 4, 1, 0, 0)),
+    ("improvements only", CROP, crops(HALF, TARGET), "F7", (1, 0, 0, 0)),
+    ("nothing for a worse one", CROP, crops(TARGET, HALF), "F7", (1, 0, 0, 0)),
+    ("an effective optional tool and a right answer", NOTHING, Play().run(("enhance.contrast", 0.3)), "F7", (0, 0, 1, 0)),
+    ("not with a wrong one", NOTHING, Play().run(("enhance.contrast", 0.3)), "no", (0, 0, 0, 0)),
+    ("not without an effect", NOTHING, Play().run(("enhance.contrast", 0.001)), "F7", (0, 0, 0, 0)),
+    ("|S| + 1 turns are free", BOTH, Play().run("rotate_90").run(("crop", TURNED)).run(on=2), "F7", (1, 0, 0, 0)),
+    ("|S| + 2 are not", BOTH, Play().run("rotate_90").run(("crop", TURNED)).run(on=2).run(on=2), "F7", (1, 0, 0, 1)),
+    ("errors are turns", ROTATE, Play().fail().fail().run("rotate_90"), "F7", (1, 0, 0, 1)),
+    ("a search over turns", ROTATE, Play().run("rotate_270", on=0).run("rotate_180", on=0).run("rotate_90", on=0), "F7", (1, 0, 0, 1)),
+    ("a right answer and a crop of IoU below 0.1", CROP, crops((199.0, 0.0, 280.0, 300.0)), "F7", (8 / 81, 0, 0, 1)),
+    ("of 0.1 and more", CROP, crops((200.0, 0.0, 280.0, 299.0)), "F7", (30 / 299, 0, 0, 0)),
+    ("a wrong answer", CROP, crops((0.0, 0.0, 60.0, 40.0)), "no", (0, 0, 0, 0)),
+    ("no crop at all", CROP, Play(), "F7", (0, 0, 0, 0)),
+    ("orientation where nothing is required", NOTHING, Play().run("rotate_90"), "F7", (0, 0, 0, 1)),
+    ("not where a crop is", CROP, Play().run(("crop", TARGET)).run("rotate_90"), "F7", (1, 0, 0, 0)),
+    ("penalties add up", NOTHING, Play().run("rotate_90").run("rotate_90"), "F7", (0, 0, 0, 2)),
+]
+
+
+@pytest.mark.parametrize("task, play, answer, parts", [row[1:] for row in PAPERS_FORMULA], ids=[row[0] for row in PAPERS_FORMULA])
+def test_the_paper_preset_is_its_formula(task, play, answer, parts):
+    """R = r_acc + 0.1 r_fmt + 1.0 must-use (with the completion bonus, 0.1 as released) + 0.2 suggested - 0.5 penalties."""
+    must_use, completion, bonus, penalties = parts
+    wanted = float(answer == "F7") + 0.1 + must_use + 0.1 * completion + 0.2 * bonus - 0.5 * penalties
+    assert total(play, task, answer, PAPER) == pytest.approx(wanted), score(task, play.answer(answer), PAPER)
+
+
+def test_the_paper_preset_pays_necessity_as_its_formula():
+    """max(0, mean accuracy with - without) to right answers with the tool, where those without are right at most once."""
+    look = Play().run(("crop", (0, 0, 90, 90)))
+    for right_without, wanted in ((0, 0.75), (1, 0.5), (2, 0.0)):
+        group = [look.answer()] * 3 + [look.answer("no")] + [Play().answer()] * right_without + [Play().answer("no")] * (4 - right_without)
+        scored = score_group(NOTHING, group, PAPER)
+        assert [b.terms["suggested"].value for b in scored] == [wanted] * 3 + [0.0] * 5
+        assert scored[0].total == pytest.approx(1.1 + 0.2 * wanted + 0.2)
 
 
 class TestGroup:

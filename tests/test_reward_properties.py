@@ -10,7 +10,7 @@ from reward_builders import PIL_CALLS, TARGET, H, Play, W, box_in, sample
 
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.records import Trajectory
-from codevision_lite.reward import RewardConfig, score
+from codevision_lite.reward import RewardConfig, score, score_group
 from codevision_lite.reward.dense import PRESETS
 
 DENSE, PAPER = RewardConfig.preset("dense"), RewardConfig.preset("paper")
@@ -78,6 +78,41 @@ def test_credit_is_monotone_in_the_overlap(dx, dy, share):
     for config in (DENSE, PAPER):
         credits = [score(CROP, Play().run(("crop", box)).answer(), config).terms["must_use"].value for box in (wide, closer)]
         assert credits[0] <= credits[1] + 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.05, 1), st.floats(0, 1), st.floats(0, 0.6))
+def test_credit_is_monotone_in_the_part_of_the_target_that_is_shown(part, more, margin):
+    """Widening a crop to show more of the target never costs credit."""
+    x1, y1, x2, y2 = TARGET
+    less, more = part * (x2 - x1), (part + more * (1 - part)) * (x2 - x1)
+    above = margin * (y2 - y1)
+    for config in (DENSE, PAPER):
+        boxes = [(x1, y1 - above, x1 + width, y2) for width in (less, more)]
+        credits = [score(CROP, Play().run(("crop", box)).answer(), config).terms["must_use"].value for box in boxes]
+        assert credits[0] <= credits[1] + 1e-9
+
+
+@settings(max_examples=120, deadline=None)
+@given(plays(), plays(), st.sampled_from(TASKS), st.booleans())
+def test_any_right_answer_beats_any_wrong_one(right, wrong, task, well_formed):
+    """Whatever was done with tools, also out of format; and a wrong answer beats none after the same tools."""
+    trajectory = right.answer("F7")
+    if not well_formed:
+        trajectory = replace(trajectory, turns=tuple(replace(turn, well_formed=False) for turn in trajectory.turns))
+    best_wrong = score(task, wrong.answer("no"), DENSE).total
+    assert score(task, trajectory, DENSE).total > best_wrong >= score(task, wrong.answer(None), DENSE).total
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(plays(), st.sampled_from(["F7", "no", None])), min_size=2, max_size=6), st.sampled_from(TASKS), st.data())
+def test_a_group_is_scored_alike_in_any_order(rollouts, task, data):
+    group = [play.answer(answer) for play, answer in rollouts]
+    order = data.draw(st.permutations(range(len(group))))
+    for config in (DENSE, PAPER):
+        straight, mixed = score_group(task, group, config), score_group(task, [group[k] for k in order], config)
+        assert [straight[k] for k in order] == mixed
+        assert all(0.0 <= breakdown.terms["suggested"].value <= 1.0 for breakdown in straight)
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from reward_builders import TARGET, TURN, H, W
+from reward_builders import TARGET, H, W
 
-from codevision_lite.geometry import compose
-from codevision_lite.records import Frame, Observation, Sample, ToolCall, Trajectory, Turn
+from codevision_lite.agent import AgentLimits, run_episode
+from codevision_lite.models import ScriptedModel
+from codevision_lite.protocol import render_reply
+from codevision_lite.records import Sample, ToolCall
 from codevision_lite.reward import RewardConfig, score
 from codevision_lite.sandbox import Sandbox
 
@@ -104,25 +106,27 @@ def sandbox():
         yield opened
 
 
-def play(sandbox, *codes, on=-1, answer="F7"):
-    """A trajectory that runs each code on the latest picture (`on` = 0: always on the user's), as the agent does."""
-    images, frames, turns = [PICTURE], [Frame.identity(W, H)], []
-    for code in codes:
-        source = on % len(images)
-        run = sandbox.run(code, images, source)
-        ok = run.status == "ok"
-        frame = compose(run.frame, frames) if ok else None
-        seen = Observation(run.status, run.message, len(images) if ok else None, source, tuple(run.ops), frame)
-        if ok:
-            images.append(run.result)
-            frames.append(frame)
-        turns.append(Turn(code, call=ToolCall(code, NAMES), observation=seen))
-    turns.append(Turn(TURN.text, answer=answer))
-    return Trajectory("s", tuple(turns), tuple(images), answer, "answer")
+def play(sandbox, *codes, on=0, answer="F7", description=NAMES, sample=None):
+    """The trajectory of the agent loop with a model that runs these codes, each on picture `on` (or on its own of `on`)."""
+    sources = [on] * len(codes) if isinstance(on, int) else on
+    replies = [render_reply("I look.", ToolCall(code, description, source)) for code, source in zip(codes, sources, strict=True)]
+    end = [render_reply("I can read it.", answer=answer)] if answer is not None else ["Hm.", "Well."]
+    limits = AgentLimits(max_turns=len(codes) + 3, max_images=16)
+    trajectory = run_episode(ScriptedModel([*replies, *end]), sandbox, sample or task(), limits)
+    assert trajectory.answer == answer
+    return trajectory
 
 
 def task(*required, target=TARGET):
     return Sample("s", "What is written?", PICTURE, ("F7",), required, target)
+
+
+def honest(sandbox, sample):
+    """One right turn for each required operation, and the right answer."""
+    turn, target = sample.required_ops[0] if sample.required_ops else "", "crop" in sample.required_ops
+    codes = [f"result = image.transpose(Image.Transpose.{turn.upper()})"] if turn.startswith("rotate") else []
+    codes += [f"result = image.crop({TURNED if codes else TARGET})"] if target else []
+    return play(sandbox, *codes, on=range(len(codes)))
 
 
 def total(sample, trajectory):
@@ -145,12 +149,12 @@ def test_crop_before_or_after_the_rotation_and_over_one_turn_or_two(sandbox):
     rotate, crop = "result = image.rotate(90, expand=True)", f"result = image.crop({TURNED})"
     both = task("rotate_90", "crop")
     plays = [
-        play(sandbox, rotate, crop),
+        play(sandbox, rotate, crop, on=(0, 1)),
         play(sandbox, f"{rotate}\nresult = result.crop({TURNED})"),
         play(sandbox, f"result = image.crop({TARGET}).rotate(90, expand=True)"),
     ]
     assert [total(both, p) for p in plays] == pytest.approx([1.9] * 3)
-    retried = play(sandbox, rotate, "result = picture.crop((1, 2, 3, 4))", crop)
+    retried = play(sandbox, rotate, "result = picture.crop((1, 2, 3, 4))", crop, on=(0, 1, 1))
     assert total(both, play(sandbox, rotate)) < total(both, retried) == pytest.approx(1.7)
 
 
@@ -161,6 +165,7 @@ def test_rotation_exploits(sandbox, name, target, answer):
     sample = task("rotate_180" if "sum" in name else "rotate_90", target=target)
     earned = score(sample, play(sandbox, ROTATE_EXPLOITS[name], answer=answer), DENSE)
     assert earned.total <= total(sample, play(sandbox, answer=answer)) + 1e-9, earned
+    assert earned.total < total(sample, honest(sandbox, sample))
 
 
 def test_warps_turn_the_picture_only_if_they_do(sandbox):
@@ -176,7 +181,7 @@ def test_brute_force_over_turns(sandbox):
     codes = [f"result = image.rotate({angle}, expand=True)" for angle in (270, 180, 90)]
     assert total(task("rotate_90"), play(sandbox, *codes, on=0)) < total(task("rotate_90"), play(sandbox))
     again = ["result = image.rotate(90, expand=True)"] * 3
-    assert total(task("rotate_270"), play(sandbox, *again)) < total(task("rotate_270"), play(sandbox))
+    assert total(task("rotate_270"), play(sandbox, *again, on=(0, 1, 2))) < total(task("rotate_270"), play(sandbox))
 
 
 @pytest.mark.parametrize("answer", ["F7", "wrong"])
@@ -184,9 +189,76 @@ def test_brute_force_over_turns(sandbox):
 def test_crop_exploits(sandbox, name, answer):
     earned = score(task("crop"), play(sandbox, CROP_EXPLOITS[name], answer=answer), DENSE)
     assert earned.total <= total(task("crop"), play(sandbox, answer=answer)) + 1e-9, earned
+    assert earned.total < total(task("crop"), honest(sandbox, task("crop")))
 
 
 @pytest.mark.parametrize("code", NOTHING_EXPLOITS)
 def test_a_direct_answer_beats_every_tool_where_none_is_needed(sandbox, code):
     sample = task(target=None)
     assert total(sample, play(sandbox, code)) < total(sample, play(sandbox))
+
+
+R, C, RC = ("rotate_90",), ("crop",), ("rotate_90", "crop")
+TURN = "result = image.rotate(90, expand=True)"
+ALL_THREE = "r = [image.rotate(d, expand=True) for d in (90, 180, 270)]\nresult = r[0]"
+NO_OP = "from PIL import ImageEnhance\nresult = ImageEnhance.Contrast(image).enhance(1.0)"
+FAR = "result = image.crop((0, 0, 60, 40))"
+CRASH = "result = picture.rotate(90)"
+BOX = f"result = image.crop(({X1}, {Y1}, {X2}, {Y2}))"
+SCAN = [f"result = image.crop(({x}, {y}, {x + 134}, {y + 100}))" for y in (0, 100, 200) for x in (0, 133, 266)]
+# The behaviours that the released reward pays (PAPER.md 1d) and their relatives, over whole trajectories.
+BATTERY = {
+    "all three rotations in one block": (R, [ALL_THREE], 0),
+    "all three rotations, one in a turn": (R, [TURN.replace("90", d) for d in ("270", "180", "90")], 0),
+    "turning on and on": (("rotate_270",), [TURN] * 3, (0, 1, 2)),
+    "all five orientations, one in a turn": (
+        R, ["result = ImageOps.flip(image)", "result = ImageOps.mirror(image)", *(TURN.replace("90", d) for d in ("270", "180", "90"))], 0),
+    "a comment that names every operation": (R, [NAMES + "result = image"], 0),
+    "the same comment in every turn": (R, [NAMES + "result = image"] * 3, 0),
+    "all in one block, then the right one again": (R, [ALL_THREE, TURN], 0),
+    "the right one five times": (R, [TURN] * 5, 0),
+    "errors until the limit": (R, [CRASH] * 6, 0),
+    "errors, then nothing of use": (R, [CRASH, CRASH, NO_OP], 0),
+    "the wrong direction and a guess": (R, [TURN.replace("90", "270")], 0),
+    "one no-op enhancement": ((), [NO_OP], 0),
+    "two no-op enhancements": ((), [NO_OP, NO_OP], 0),
+    "near no-ops in a chain": ((), ["from PIL import ImageEnhance\nresult = ImageEnhance.Brightness(image).enhance(1.01)"] * 2, (0, 1)),
+    "a needless look at the whole": ((), ["result = image.resize((800, 600))"], 0),
+    "a needless rotation and back": ((), [TURN, TURN.replace("90", "-90")], (0, 1)),
+    "a box in the description only": (C, ["result = image"], 0),
+    "boxes in prints": (C, [f"print('crop', {TARGET})\nresult = image"], 0),
+    "scanning the picture": (C, SCAN, 0),
+    "a far crop and a right guess": (C, [FAR], 0),
+    "far crops, again and again": (C, [FAR] * 4, 0),
+    "a crop that was thrown away, over two turns": (C, [f"{BOX}\nresult = image"] * 2, 0),
+    "operations in a comment for rotation and crop": (RC, [NAMES + "result = image"] * 2, 0),
+    "all rotations in one block and a far crop": (RC, [ALL_THREE, FAR], (0, 1)),
+    "rotation thrown away, crop far": (RC, [f"{TURN}\nresult = image.crop((0, 0, 60, 40))"], 0),
+    "a crop of the wrong place after brute force": (RC, [TURN.replace("90", d) for d in ("270", "180", "90")] + [FAR], (0, 0, 0, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ["F7", "wrong", None], ids=["right", "wrong", "no answer"])
+@pytest.mark.parametrize("name", BATTERY)
+def test_no_behaviour_of_the_battery_pays(sandbox, name, answer):
+    required, codes, on = BATTERY[name]
+    sample = task(*required, target=TARGET if required else None)
+    description = f"crop({TARGET}) rotate(90)"
+    earned = score(sample, play(sandbox, *codes, on=on, answer=answer, description=description), DENSE)
+    assert earned.total <= total(sample, play(sandbox, answer=answer)) + 1e-9, earned
+    assert earned.total < total(sample, honest(sandbox, sample)), earned
+
+
+def test_honest_work_is_worth_it(sandbox):
+    """One correct rotation; flips composed; both tools with one error and a retry against rotation and a guess; no tool needed."""
+    both, upright = task(*RC), task(target=None)
+    assert total(task(*R), play(sandbox, TURN)) == pytest.approx(1.9)
+    flips = "result = ImageOps.flip(ImageOps.mirror(image))"
+    assert total(task("rotate_180"), play(sandbox, flips)) == pytest.approx(1.9)
+    assert total(task("rotate_180"), play(sandbox, "result = ImageOps.flip(image)", "result = ImageOps.mirror(image)", on=(0, 1))) > 1.3
+    loose = f"result = image.crop(({Y1 - 15}, {W - X2 - 40}, {Y2 + 15}, {W - X1 + 40}))"
+    retried = play(sandbox, TURN, CRASH, loose, on=(0, 1, 1))
+    assert total(both, play(sandbox, TURN)) < total(both, retried)
+    assert total(both, play(sandbox, TURN)) < total(both, play(sandbox, CRASH, TURN, CRASH, loose, on=(0, 0, 1, 1)))
+    tools = [TURN, BOX, NO_OP, CRASH, "from PIL import ImageEnhance\nresult = ImageEnhance.Contrast(image).enhance(1.8)"]
+    assert all(total(upright, play(sandbox, code)) < total(upright, play(sandbox)) for code in tools)

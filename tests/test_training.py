@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -25,8 +26,10 @@ from codevision_lite.protocol import render_reply
 from codevision_lite.recipe import SFT_MIX, ModelConfig, Recipe, RLStage, SFTStage
 from codevision_lite.records import ToolCall
 from codevision_lite.reward import RewardConfig, score
+from codevision_lite.reward.explain import explain_file
+from codevision_lite.synth.gold import make_golds
 from codevision_lite.synth.samples import make_items
-from codevision_lite.synth.trajectories import make_golds
+from codevision_lite.synth.signs_scripts import write_script
 from codevision_lite.train import grpo
 from codevision_lite.train.environment import PictureEnvironment
 from codevision_lite.train.load import load_for_training
@@ -59,8 +62,9 @@ def equal(a, b):
 
 @pytest.fixture(scope="module")
 def rows(sandbox):
-    golds = make_golds(make_items(0, "train", 24, SFT_MIX), sandbox, 0, error_share=0.6, second_style=0.3)
-    return [TrainingRow(g.item.sample, g.episode.trajectory(), g.trained) for g in golds]
+    rng = random.Random(0)
+    scripts = [write_script(item, rng, error_share=0.6, second_style=0.3) for item in make_items(0, "train", 24, SFT_MIX)]
+    return [TrainingRow(g.item.sample, g.trajectory, g.trained) for g in make_golds(scripts, sandbox)]
 
 
 def test_labels_are_exactly_the_trained_replies(rows, processor):
@@ -312,6 +316,33 @@ def test_rollouts_and_metrics_are_written(grpo_run):
     assert wanted <= set(metrics[0])
     assert metrics[0]["reward/accuracy"] == 0.5 and metrics[0]["rollout/tool_use_rate"] == 0.75
     assert metrics[0]["rollout/error_rate"] == 0.5 and metrics[0]["rollout/recovery_rate"] == 0.5
+
+
+def test_saved_rollouts_are_explained_as_they_were_scored(tmp_path, sandbox):
+    picture(84, 84).save(tmp_path / "shown.png")
+    shown = replace(sample(84, 84, required_ops=("rotate_90",)), image=str(tmp_path / "shown.png"))
+    episodes = run_episodes(ScriptedModel([TURN, RIGHT]), sandbox, [shown, shown], AgentLimits())
+    environments = [SimpleNamespace(sample=shown, trajectory=e.trajectory()) for e in episodes]
+    reward = grpo.make_reward(RLStage(), tmp_path / "grpo" / "rollouts.jsonl")
+    totals = reward(environments=environments, trainer_state=SimpleNamespace(global_step=0, max_steps=1), log_metric=lambda *_: None)
+    explained = explain_file(tmp_path / "grpo" / "rollouts.jsonl", ["dense"])
+    assert [e.breakdowns["dense"].total for e in explained] == totals and [e.n_group for e in explained] == [2, 2]
+
+
+def test_collapsing_tool_use_is_said_once_and_flagged_also_after_a_resume(tmp_path, capsys):
+    def log(stage_log, rates, start):
+        for step, rate in enumerate(rates, start):
+            logs = {"loss": 1.0, "rollout/tool_use_where_required": rate}
+            stage_log.on_log(None, SimpleNamespace(global_step=step), None, logs=logs)
+
+    log(StepLog("grpo", 40, tmp_path / "metrics.jsonl"), [0.9] * 10, 1)
+    resumed = StepLog("grpo", 40, tmp_path / "metrics.jsonl")
+    resumed.on_train_begin(None, SimpleNamespace(global_step=10), None)
+    log(resumed, [0.1] * 12, 11)
+    said = capsys.readouterr().err
+    assert said.count("WARNING grpo step ") == 1 and "tool use is collapsing" in said
+    flags = [row["monitor/tool_collapse"] for row in read_jsonl(tmp_path / "metrics.jsonl")]
+    assert flags[:14] == [0.0] * 14 and flags[-5:] == [1.0] * 5
 
 
 def test_an_episode_without_a_last_word_is_split_before_its_last_observation(model, processor, sandbox):

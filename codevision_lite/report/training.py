@@ -8,12 +8,13 @@ from html import escape
 from typing import Any
 
 from codevision_lite.report.load import STAGES, stage_label
+from codevision_lite.report.monitor import alarm_html, monitor_html
 from codevision_lite.report.plots import line_plot
 
 Points = list[tuple[float, float]]
 _NOT_METRICS = {"step", "seconds"}
 # What is shown at once, by the start of its name; everything else is behind "more".
-_SHOWN = ("reward/", "loss", "eval/", "rollout/tool")
+_SHOWN = ("reward/", "loss", "eval/", "rollout/tool", "monitor/")
 
 
 def training_html(metrics: Sequence[dict[str, Any]]) -> str:
@@ -47,7 +48,7 @@ def _stage_html(stage: str, metrics: Sequence[dict[str, Any]]) -> str:
     rest = [html for name, html in plots.items() if not name.startswith(_SHOWN)]
     steps = [points[i][0] for points in series.values() for i in (0, -1)]
     note = f"steps {min(steps):g} to {max(steps):g}; faint: each step, bold: running mean; the number is the last step's"
-    html = f'{heading}<p class="note">{note}</p><div class="plots">{"".join(first)}</div>'
+    html = f'{heading}{alarm_html(series)}<p class="note">{note}</p><div class="plots">{"".join(first)}</div>{monitor_html(series)}'
     if rest:
         html += f'<details><summary>Other metrics ({len(rest)})</summary><div class="plots">{"".join(rest)}</div></details>'
     return html

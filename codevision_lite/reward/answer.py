@@ -23,23 +23,34 @@ RULES = ("auto", "exact", "text", "number", "choice", "list", "yes_no", "anls", 
 _MAX_CHARS = 2000  # of a prediction: an answer is shorter, and comparing must stay cheap
 _LONG_TEXT = 16  # characters: from here on a reference is a transcription, where one misread letter is not a wrong answer
 _LONG_ANLS = 0.85
+_PROSE_WORDS = 4  # an item of a list is shorter
 _KEPT_MARKS = frozenset("%@#*+")  # punctuation that carries meaning: 5 %, C#, C++
 _ARTICLES = frozenset(("a", "an", "the"))
-_YES, _NO = frozenset(("yes", "true", "correct", "yeah")), frozenset(("no", "false", "incorrect"))
+_YES, _NO = frozenset(("yes", "true", "correct", "yeah", "yep")), frozenset(("no", "false", "incorrect", "nope"))
+_NO_ANSWER = frozenset(("idea", "clue", "answer", "information", "text", "way", "one"))  # "no idea" is no "no"
 _WRAPPERS = (
     re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE),
     re.compile(r"\\boxed\{(.*)\}", re.DOTALL),
 )
 _LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence)[, ]\s*)?"
-    r"(?:(?:the |my )?(?:final |correct |right )?answer\s*(?:is\b\s*:?|:|=)\s*"
+    r"(?:(?:the |my )?(?:final |correct |right )?answer\s*(?:is\b\s*:?|:|=|\s[-–—]\s)\s*"
+    r"|[a-z]?\s*=\s*"
+    r"|i (?:can )?(?:see|read)\b\s*:?\s*"
     r"|(?:it|this|that)(?:'s| is| says| reads)\b\s*:?\s*"
     r"|there (?:is|are)\s+"
     r"|(?:the|this|that) (?:[\w'-]+ ){1,5}?(?:is|are|says?|reads?|shows?)\b\s*:?\s*)",
     re.IGNORECASE,
 )
+_INITIALS = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b\.?")  # U.S.A., p.m.
+_MARKER = re.compile(r"(?:[-*•]|\d{1,2}[.)])\s+")  # what starts a line of a list
+_LATEX = (
+    (re.compile(r"\\d?frac\{(-?\d+)\}\{(\d+)\}"), r"\1/\2"),
+    (re.compile(r"\\(?:text|mathrm|textbf|mathbf)\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\[()]"), ""),
+)
 _LETTER = re.compile(r"(?:(?:option|choice|answer)\s*)?\(?([A-Z])\)?[.):]*", re.IGNORECASE)
-_LETTER_TEXT = re.compile(r"(?:(?:option|choice)\s*)?\(?([A-Z])(?:\)|\.|:)\s*(\S.*)", re.IGNORECASE | re.DOTALL)
+_LETTER_TEXT = re.compile(r"(?:(?:option|choice)\s*)?\(?([A-Z])(?:\)|\.|:|\s[-–])\s*(\S.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,7 @@ def match(
 def normalise(text: str) -> str:
     """Fold case, width, punctuation, articles and spaces; a text of nothing but those stays as it is ("?", "A")."""
     text = unicodedata.normalize("NFKC", text).casefold().strip()
+    text = _INITIALS.sub(lambda found: found[0].replace(".", ""), text)
     text = text.replace("'", "").replace("’", "").replace("&", " and ")
     spaced = "".join(c if c in _KEPT_MARKS or not unicodedata.category(c).startswith("P") else " " for c in text)
     words = spaced.split()
@@ -137,7 +149,10 @@ def _candidates(prediction: str) -> list[str]:
 
 def _unwrap(text: str) -> str:
     text = text.replace("**", "").replace("\\%", "%").replace("\\$", "$").strip()
-    for left, right in (('"', '"'), ("“", "”"), ("'", "'"), ("`", "`"), ("$", "$")):
+    if "\\" in text:
+        for pattern, plain in _LATEX:
+            text = pattern.sub(plain, text).strip()
+    for left, right in (('"', '"'), ("“", "”"), ("'", "'"), ("`", "`"), ("$", "$"), ("*", "*")):
         if len(text) > 2 and text[0] == left and text.rstrip(".")[-1] == right:
             text = text.rstrip(".")[1:-1].strip()
     return text[:-1] if len(text) > 1 and text[-1] == "." else text
@@ -182,7 +197,7 @@ def _auto(text: str, reference: str, choices: tuple[str, ...], tolerance: float)
         return _verdict(given is not None and given == quantity, "same number", "other text")
     if len(reference) == 1 and reference.isalpha():
         return _choice(text, reference, ())
-    if parts := _parts(reference):
+    if (parts := _parts(reference)) and not _is_prose(parts):
         return _list(text, parts, tolerance)
     if len(reference) >= _LONG_TEXT:
         return _long_text(text, reference)
@@ -201,6 +216,8 @@ def _yes_no(text: str, reference: str) -> Score:
     if not words or len(words) > 12 or words[0] not in _YES | _NO:
         return Score(0.0, "not yes or no")
     said_yes = words[0] in _YES
+    if words[1:2] and words[1] in _NO_ANSWER:
+        return Score(0.0, "not yes or no")
     if any(w in (_NO if said_yes else _YES) for w in words[1:]):
         return Score(0.0, "both yes and no")
     return _verdict(said_yes == (reference.casefold() in _YES), "same yes/no", "the opposite")
@@ -226,8 +243,8 @@ def _option(text: str, choices: tuple[str, ...]) -> str | None:
         letter, rest = found[1].upper(), normalise(found[2])
     else:
         return None
-    if letters and letter not in letters:
-        return None
+    if (letters and letter not in letters) or (len(rest) == 1 and rest.upper() != letter):
+        return None  # "A. B" names two
     contradicts = bool(rest) and rest in names and names.index(rest) != letters.index(letter)
     return None if contradicts else letter
 
@@ -266,7 +283,14 @@ def _parts(text: str) -> list[str]:
             return [str(item) for item in items] if isinstance(items, list | tuple) and len(items) > 1 else []
     separator = r"\s*[;\n]\s*" if re.search(r"[;\n]", text) else r"\s*,\s+(?:and\s+)?|\s*,(?!\d{3}(?!\d))\s*|\s+and\s+"
     items = [item.strip() for item in re.split(separator, text)]
+    if "\n" in text:
+        items = [_MARKER.sub("", item, count=1) if _MARKER.match(item) else item for item in items]
     return items if len(items) > 1 and all(items) else []
+
+
+def _is_prose(parts: list[str]) -> bool:
+    """Whether commas and "and" stand in a sentence rather than between the items of a list."""
+    return any(len(part.split()) >= _PROSE_WORDS for part in parts)
 
 
 def _long_text(text: str, reference: str) -> Score:

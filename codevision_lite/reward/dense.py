@@ -6,6 +6,7 @@ Every term is computed and logged whatever its weight; weight 0 means logged onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -25,8 +26,9 @@ PRESETS = ("dense", "paper", "outcome_only", "no_strategy", "no_penalty", "curri
 class RewardConfig:
     """Weights (all >= 0; penalties are subtracted) and the few switches between the paper's rules and ours.
 
-    The defaults are "dense". An answer is worth more than all tool credit together (1.0 against 0.6 + 0.2): tools and a
-    wrong answer never beat a right answer, which the paper's weights allow (1.0 + bonus against 1.0).
+    The defaults are "dense". A right answer beats a wrong one whatever was done with tools: wrong ones keep half of the
+    tool credit and end at 0.1 + 0.4 at most, and needless or wrong steps cost a right one at most 0.46 of its 1.0. The
+    paper's weights let perfect tools with a wrong answer beat a direct right one (1.2 to 1.1). docs/REWARD.md has the reasons.
     """
 
     accuracy: float = 1.0
@@ -40,11 +42,16 @@ class RewardConfig:
     inappropriate: float = 0.5  # paper, 5.3
     exhaustive: float = 0.5  # as the turn limit that it stands in for
     economy: float = 0.2  # 0.05 for each needless turn: decides ties, never more
+    wrong_share: float = 0.5  # share of tool credit (must_use, completion) that a wrong answer keeps; the paper's 1.0
+    free_cost: float = 0.3  # what tools may cost a right answer in full ...
+    relief: float = 0.9  # ... and the share of any cost beyond it that is given back; 0: the paper's
     crop_measure: str = "f2"  # "iou": the paper's
     crop_over_baseline: bool = True  # False: the overlap itself, also of a crop of nearly everything
     divide_by_tries: bool = True  # wrong orientations tried share the budget
     strict_order: bool = False  # True: the paper's; cropping before turning loses the completion bonus
     excuse_retries: bool = True  # a failed turn that was repaired is not a wasted one
+    excuse_zooms: bool = True  # nor are windows that close in on the target
+    graded: bool = True  # a long transcription with a slip counts in part; False: right or wrong
     spare_wide_crops: bool = True  # a wide crop around the target is not "irrelevant"
     only_without_tools: bool = False  # True: `inappropriate` only where nothing at all is required
     strategy_needs_answer: bool = True  # tools without a final answer earn nothing
@@ -81,7 +88,10 @@ class Term:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """A reward and where it comes from. `total` is None where a term with weight could not be known: leave the sample out."""
+    """A reward and where it comes from: `total` is the sum of value x weight over its terms.
+
+    `total` is None where a term with weight is unknown, or is no finite number: leave the sample out.
+    """
 
     total: float | None
     terms: dict[str, Term]
@@ -135,26 +145,31 @@ def _evidence(sample: Sample, trajectory: Trajectory, config: RewardConfig, judg
 
 def _breakdown(evidence: Evidence, group: Sequence[Evidence] | None, config: RewardConfig) -> Breakdown:
     c = config
-    must_use = terms.must_use(evidence, measure=c.crop_measure, over_baseline=c.crop_over_baseline, divide_by_tries=c.divide_by_tries)
-    completion = terms.completion(evidence, measure=c.crop_measure, over_baseline=c.crop_over_baseline, strict_order=c.strict_order)
+    crop = {"measure": c.crop_measure, "over_baseline": c.crop_over_baseline}
+    must_use = terms.must_use(evidence, **crop, divide_by_tries=c.divide_by_tries)
+    completion = terms.completion(evidence, **crop, strict_order=c.strict_order, excuse_zooms=c.excuse_zooms)
     if c.strategy_needs_answer and not evidence.answered:
         must_use = completion = Score(0.0, "no final answer")
-    rows = {
-        "accuracy": (terms.accuracy(evidence), c.accuracy),
-        "format": (terms.format_(evidence), c.format),
-        "must_use": (must_use, c.must_use),
-        "completion": (completion, c.completion),
+    share = 1.0 if evidence.right else c.wrong_share
+    outcome = {"accuracy": (terms.accuracy(evidence, graded=c.graded), c.accuracy), "format": (terms.format_(evidence), c.format)}
+    tools = {
+        "must_use": (must_use, c.must_use * share),
+        "completion": (completion, c.completion * share),
         "suggested": (terms.suggested(evidence, group, min_side=c.min_side), c.suggested),
         "emergent": (terms.emergent(evidence), c.emergent),
-        "turn_limit": (terms.turn_limit(evidence, excuse_retries=c.excuse_retries), -c.turn_limit),
+        "turn_limit": (terms.turn_limit(evidence, excuse_retries=c.excuse_retries, excuse_zooms=c.excuse_zooms), -c.turn_limit),
         "poor_reasoning": (terms.poor_reasoning(evidence, spare_wide=c.spare_wide_crops), -c.poor_reasoning),
         "inappropriate": (terms.inappropriate(evidence, only_without_tools=c.only_without_tools), -c.inappropriate),
         "exhaustive": (terms.exhaustive(evidence), -c.exhaustive),
         "economy": (terms.economy(evidence), -c.economy),
     }
+    cost = -sum(part.value * weight for part, weight in tools.values())
+    largest = sum(-weight for _, weight in tools.values() if weight < 0) if c.relief else 0.0
+    rows = outcome | tools | {"relief": (terms.relief(evidence, cost, largest, c.free_cost, c.relief), largest)}
     unknown = any(part.value is None and weight for part, weight in rows.values())
-    total = None if unknown else sum(part.value * weight for part, weight in rows.values() if weight)
-    return Breakdown(total, {name: Term(part.value, weight, part.reason) for name, (part, weight) in rows.items()})
+    total = math.nan if unknown else sum(part.value * weight for part, weight in rows.values() if weight)
+    parts = {name: Term(part.value, weight, part.reason) for name, (part, weight) in rows.items()}
+    return Breakdown(float(total) if math.isfinite(total) else None, parts)
 
 
 def _curriculum(progress: float) -> RewardConfig:
@@ -166,7 +181,10 @@ def _curriculum(progress: float) -> RewardConfig:
     outcome = min(1.0, max(0.0, (progress - 0.45) / 0.1))
     dense = RewardConfig()
     tools = 1.0 - outcome
-    return replace(dense, accuracy=outcome, suggested=dense.suggested * outcome, must_use=tools, completion=dense.completion * tools)
+    return replace(
+        dense, accuracy=outcome, suggested=dense.suggested * outcome, must_use=tools, completion=dense.completion * tools,
+        wrong_share=1.0 - (1.0 - dense.wrong_share) * outcome, relief=dense.relief * outcome,
+    )  # fmt: skip
 
 
 _NO_STRATEGY = {"must_use": 0.0, "completion": 0.0, "suggested": 0.0, "emergent": 0.0}
@@ -175,6 +193,7 @@ _PAPER = {
     "must_use": 1.0, "completion": 0.1, "emergent": 0.2, "poor_reasoning": 0.5, "exhaustive": 0.0, "economy": 0.0,
     "crop_measure": "iou",
     "crop_over_baseline": False, "divide_by_tries": False, "strict_order": True, "excuse_retries": False,
+    "excuse_zooms": False, "graded": False, "wrong_share": 1.0, "relief": 0.0,
     "spare_wide_crops": False, "only_without_tools": True, "strategy_needs_answer": False, "min_side": 1,
 }  # fmt: skip
 _CHANGES: dict[str, dict[str, Any]] = {

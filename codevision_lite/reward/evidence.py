@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 from PIL import Image
 
@@ -31,6 +32,8 @@ MIN_CHANGE = 0.01  # mean absolute change of the picture: 2.5 of 255 grey levels
 _MIN_SCALE = 0.25  # result pixels per source pixel; smaller, and text that was readable no longer is
 _MIN_SHARE = 1 / 64  # of the shown picture: an eighth of each side. A turned corner is not a turned picture
 _CROPPED_BELOW = 0.98  # share of the shown picture; a shaved margin is not a crop
+_WHOLE_TARGET = 0.9  # share of the target in view from which it can be read: a box has a margin
+_ZOOM = 0.7  # share of its area to which a window shrinks in one step of a zoom
 _MAX_PIECES = 32  # more, and exact overlap gets slow; such a mosaic earns nothing
 _DESKEW_DEG = 15.0  # up to here a rotation straightens a scan; beyond, it turns the picture
 
@@ -58,6 +61,8 @@ class View:
     exhaustive: bool  # several orientations were produced by one piece of code
     oriented: bool  # an orientation operation ran, or the picture was turned
     effective: tuple[str, ...]  # operations other than orientation that changed the picture; "crop" where it was narrowed
+    idle: bool  # the picture came back as it was given: not turned, not narrowed, not measurably changed
+    crop_first: bool  # the run cropped before it turned
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,12 @@ class Evidence:
         return max(0, len(tried) - max(0, len(names) - 1)) + unnamed + sum(view.n_discarded for view in self.views)
 
     @cached_property
+    def n_zooms(self) -> int:
+        """Steps of a zoom: crops with the target in them that a clearly narrower one follows, still with the target in it."""
+        windows = [v.overlap for v in self.views if v.cropped and v.usable and v.overlap.recall >= _WHOLE_TARGET]
+        return sum(a.precision <= _ZOOM * b.precision for a, b in pairwise(windows))
+
+    @cached_property
     def optional_tools(self) -> tuple[str, ...]:
         """Effective operations outside the required set, except orientation ones (those have a term of their own)."""
         required = self.sample.required_ops
@@ -115,7 +126,7 @@ def collect(
     return Evidence(
         sample=sample,
         views=_views(observations, target, size, min_change),
-        whole=frame_overlap(Frame.identity(*size), target) if size and target else Overlap(0.0, 0.0, 0.0),
+        whole=_whole(size, target) if size and target else Overlap(0.0, 0.0, 0.0),
         n_turns=len(observations),
         n_failed=sum(o.status != "ok" for o in observations),
         n_retried=sum(o.status != "ok" for o in observations[: last_ok + 1]),
@@ -150,6 +161,12 @@ def op_orientation(op: Op) -> str | None:
 def picture_size(image: Image.Image | str) -> tuple[float, float] | None:
     """(W, H) in pixels; of a path, from the file's header. None where the file cannot be read."""
     return image.size if isinstance(image, Image.Image) else _file_size(str(image))
+
+
+@lru_cache(maxsize=4096)
+def _whole(size: tuple[float, float], target: Box) -> Overlap:
+    """The untouched picture as a crop; a prompt's rollouts share it."""
+    return frame_overlap(Frame.identity(*size), target)
 
 
 @lru_cache(maxsize=4096)
@@ -189,13 +206,15 @@ def _views(observations: Sequence[Observation], target: Box | None, size: tuple 
         if step not in (None, "identity"):
             tries += [None for op in seen.ops if tail(op.name) in _WARPS]
         discarded, exhaustive = _discarded(tries, step)
+        effective = _effective(seen.ops, extents.get(seen.source_index, (None, None)), (share, scale), min_change)
+        kinds = [tail(op.name) for op in seen.ops]
         views.append(View(
             turn=turn, net=net, tried=net if known or not parent or None in tries else compose_ops([parent, *tries]),
             overlap=overlap,
             cropped=bool(regions) and (share is None or share < _CROPPED_BELOW),
             usable=bool(scale) and scale >= _MIN_SCALE and (share is None or share >= _MIN_SHARE or overlap.recall >= 0.5),
             n_discarded=discarded, exhaustive=exhaustive, oriented=bool(tries) or step not in (None, "identity"),
-            effective=_effective(seen.ops, extents.get(seen.source_index, (None, None)), (share, scale), min_change),
+            effective=effective, idle=step == "identity" and not effective, crop_first=_crop_first(kinds),
         ))  # fmt: skip
         nets[seen.image_index], extents[seen.image_index] = net, (share, scale)
     return tuple(views)
@@ -214,6 +233,12 @@ def _discarded(tries: Sequence[str | None], step: str | None) -> tuple[int, bool
     if len(tries) == 2 and net is not None and step is not None and net != step:
         return 1, False
     return 0, False
+
+
+def _crop_first(kinds: Sequence[str]) -> bool:
+    crops = [k for k, kind in enumerate(kinds) if kind in _CROPS]
+    turns = [k for k, kind in enumerate(kinds) if kind in _ORIENTING]
+    return bool(crops and turns) and crops[0] < turns[0]
 
 
 def _effective(ops: Sequence[Op], before: tuple, after: tuple, min_change: float) -> tuple[str, ...]:

@@ -38,13 +38,15 @@ _TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
 _WORDS = {word: value for value, word in enumerate(_SMALL)} | _TENS
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 # an answer that leaves a way out is not an answer
 _HEDGES = frozenset(["or", "and", "to", "not", "but", "maybe", "perhaps", "if", "minus", "plus", "than", "another", "possibly"])
 _NUMBER = re.compile(
     r"(?:(?:about|approximately|approx\.?|around|roughly|nearly|exactly|a total of|~)\s*)?"
-    r"(?P<sign>[-+]?)\s*(?P<currency>[$€£¥]|(?:USD|EUR|GBP)\s)?\s*(?P<late_sign>[-+]?)"
-    r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+[.,]\d+|\d+\.?|\.\d+)(?P<exponent>[eE][-+]?\d{1,2})?"
-    r"(?:\s*(?P<magnitude>thousand|million|billion|trillion|bn|mn|[kMB])(?![\w/]))?\s*(?P<unit>[^\d]*)",
+    r"(?P<sign>[-+]?)\s*(?P<currency>(?:US)?\$|[€£¥]|(?:USD|EUR|GBP)\s)?\s*(?P<late_sign>[-+]?)"
+    r"(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:[ '’]\d{3})+(?![\d/])(?:\.\d+)?|\d+[.,]\d+|\d+\.?|\.\d+)"
+    r"(?P<exponent>[eE][-+]?\d{1,2})?"
+    r"(?:\s*(?P<magnitude>thousand|million|billion|trillion|bn|mn|[kMB])(?![\w/]))?(?P<gap>\s*)(?P<unit>[^\d]*)",
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?P<sign>-?)(?:(?P<whole>\d{1,6})\s+)?(?P<top>\d{1,6})\s*/\s*(?P<bottom>\d{1,6})")
@@ -85,7 +87,8 @@ def same_quantity(predicted: Quantity, reference: Quantity, tolerance: float = 0
     """
     p, r = predicted, reference
     if p.dimension and r.dimension:
-        return p.dimension == r.dimension and _close(p.value * p.factor, r.value * r.factor, tolerance)
+        pounds = {p.dimension, r.dimension} == {"pound", "gbp"}  # the word does not say of which kind
+        return (pounds or p.dimension == r.dimension) and _close(p.value * p.factor, r.value * r.factor, tolerance)
     if r.year_like and not p.dimension:
         return p.value == r.value
     if _close(p.value, r.value, tolerance):
@@ -118,8 +121,8 @@ def _from_digits(match: re.Match) -> Quantity | None:
         return None
     if match["sign"] and match["late_sign"]:
         return None
-    grouped = re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", digits)
-    value = float(digits.replace(",", "") if grouped else digits.replace(",", "."))
+    grouped = re.fullmatch(r"\d{1,3}([, '’]\d{3})+(\.\d+)?", digits)
+    value = float(re.sub("[, '’]", "", digits) if grouped else digits.replace(",", "."))
     value = float(f"{value!r}{match['exponent'] or ''}") if match["exponent"] else value
     magnitude, unit = match["magnitude"], match["unit"].strip()
     if magnitude:
@@ -129,32 +132,51 @@ def _from_digits(match: re.Match) -> Quantity | None:
         value *= factor
     if match["sign"] == "-" or match["late_sign"] == "-":
         value = -value
-    return _with_unit(value, match["currency"] or "", unit, bare=digits if not magnitude else "")
+    quantity = _with_unit(value, (match["currency"] or "").replace("US$", "$"), unit, bare=digits if not magnitude else "")
+    glued = bool(unit) and not match["gap"] and not magnitude
+    decade = unit == "s" and _is_year(digits)
+    return None if quantity and glued and (decade or not quantity.known) else quantity  # "5th", "5a", "2020s" are no counts
 
 
 def _from_words(text: str) -> Quantity | None:
+    """ "twenty-one", "one hundred and five", "a thousand miles"."""
     words = text.lower().replace("-", " ").split()
-    value = _WORDS.get(words[0]) if words else None
-    if value is None:
+    if words[:1] == ["a"] and words[1:2] and (words[1] == "hundred" or words[1] in _SCALES):
+        words[0] = "one"
+    total, current, last, n = 0, None, "", 0
+    for n, word in enumerate(words):
+        if word in _WORDS and (current is None or last in ("hundred", "and") or (last in _TENS and 0 < _WORDS[word] < 10)):
+            current = (current or 0) + _WORDS[word]
+        elif word == "hundred" and current is not None and 0 < current < 10:
+            current *= 100
+        elif word in _SCALES and current:
+            total, current = total + current * _SCALES[word], None
+        elif word == "and" and (last == "hundred" or last in _SCALES) and words[n + 1 : n + 2] and words[n + 1] in _WORDS:
+            pass
+        else:
+            break
+        last = word
+    else:
+        n = len(words)
+    rest = words[n:]
+    if n == 0 or any(word in _WORDS or word in _SCALES or word == "hundred" for word in rest):
         return None
-    rest = words[1:]
-    if value >= 20 and rest and 0 < _WORDS.get(rest[0], 0) < 10:
-        value, rest = value + _WORDS[rest[0]], rest[1:]
-    if any(word in _WORDS for word in rest):
-        return None
-    return _with_unit(float(value), "", " ".join(rest), bare="")
+    return _with_unit(float(total + (current or 0)), "", " ".join(rest), bare="")
 
 
 def _with_unit(value: float, currency: str, unit: str, bare: str) -> Quantity | None:
     unit = unit.strip(" .,!").lower()
     words = unit.split()
-    if len(words) > 3 or _HEDGES.intersection(words) or re.search(r"[;:,/()?-]", unit):
+    if len(words) > 3 or _HEDGES.intersection(words) or re.search(r"[;:,/()?+<>=-]", unit):
         return None
     if currency and unit and unit not in _UNITS:
         unit = ""  # "$5 each"
     name = currency.strip().lower() or unit
     if not name:
-        year_like = len(bare) == 4 and bare.isdigit() and 1000 <= int(bare) < 2200
-        return Quantity(value, year_like=year_like)
+        return Quantity(value, year_like=_is_year(bare))
     dimension, factor = _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or (name.removesuffix("s"), None)
     return Quantity(value, dimension, known=False) if factor is None else Quantity(value, dimension, factor)
+
+
+def _is_year(digits: str) -> bool:
+    return len(digits) == 4 and digits.isdigit() and 1000 <= int(digits) < 2200

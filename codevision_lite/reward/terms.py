@@ -15,14 +15,21 @@ from codevision_lite.reward.answer import Score
 from codevision_lite.reward.evidence import Evidence, tail
 
 MAX_EXCUSED = 2  # failed turns that a retry excuses; more, and guessing at the interface would be free
+MAX_ZOOMS = 2  # steps of a zoom that are not wasted turns; more, and shrinking a window bit by bit would be free
+MARGIN = 2.0  # a window of up to this many times the target's area is as good as one without a margin
 _CROP_FLOOR = 0.1  # overlap below which a crop shows nothing in particular (the paper's own limit for an irrelevant crop)
 _MIN_GAIN = 0.1  # of the crop budget: less is a shaved margin
 _GOOD_CROP = 0.5  # share of the crop budget from which the step counts as done
 
 
-def accuracy(evidence: Evidence) -> Score:
-    """Outcome: is the final answer right? [0, 1], from answer.py; None where a judge was needed and failed. Source: 4.2."""
-    return Score(evidence.accuracy, evidence.accuracy_reason)
+def accuracy(evidence: Evidence, *, graded: bool = True) -> Score:
+    """Outcome: is the final answer right? [0, 1], from answer.py; None where a judge was needed and failed.
+
+    Source: 4.2, where it is 0 or 1 (`graded` False).
+    # differs: a long transcription with a misread letter keeps its similarity (0.85 to 1) where the paper rounds.
+    """
+    value = evidence.accuracy
+    return Score(value if graded or value is None else float(evidence.right), evidence.accuracy_reason)
 
 
 def format_(evidence: Evidence) -> Score:
@@ -64,42 +71,49 @@ def must_use(evidence: Evidence, *, measure: str = "f2", over_baseline: bool = T
             done = _was_applied(evidence, op)
             value += done
             parts.append(f"{op} {'done' if done else 'missing'}")
-    return Score(min(1.0, value / len(judged)) if judged else 0.0, ", ".join(parts) or "nothing that can be judged")
+    return Score(min(1.0, float(value) / len(judged)) if judged else 0.0, ", ".join(parts) or "nothing that can be judged")
 
 
 def crop_credit(evidence: Evidence, *, measure: str = "f2", over_baseline: bool = True) -> Score:
     """How well the best usable crop shows the target, compared in image 0's frame whatever frame it was cut in; [0, 1].
 
     `measure`: "iou" is the paper's. "f2", the default, is the F-measure of the same areas with recall weighed above
-    precision (beta 2): a crop is made in order to read, so a cut-off character ruins it and a margin costs only
-    resolution. A crop of four times the target's area around it gets 0.63 (IoU: 0.25), half of the target exactly
-    framed gets 0.56 (IoU: 0.5), and a strip of twenty times the area 0.21.
+    precision (beta 2), and a margin of up to twice the target's area free: a crop is made in order to read, so a
+    cut-off character ruins it and a margin costs only resolution. A crop of four times the target's area around it gets
+    0.83 (IoU: 0.25), half of the target exactly framed 0.56 (IoU: 0.5), a strip of twenty times the area 0.36.
     `over_baseline`: what the untouched picture would get, and at least 0.1, is subtracted and the rest stretched to [0,
     1], so that "crops" of the whole picture earn nothing. Monotone in the overlap.
     """
     crops = [view.overlap for view in evidence.views if view.cropped and view.usable]
     if not crops:
         return Score(0.0, "no usable crop")
-    best = max(overlap_value(overlap, measure) for overlap in crops)
+    best = max(overlap_value(overlap, measure, _margin(evidence)) for overlap in crops)
     return Score(_gain(evidence, best, measure, over_baseline), f"crop {measure} {best:.2f}")
 
 
-def overlap_value(overlap: Overlap, measure: str) -> float:
-    """One number for an overlap, in [0, 1]: "iou", or "f2" = 5PR / (4P + R)."""
+def overlap_value(overlap: Overlap, measure: str, margin: float = MARGIN) -> float:
+    """One number for an overlap, in [0, 1]: "iou", or "f2" = 5PR / (4P + R) with P = min(1, margin x precision).
+
+    >>> round(overlap_value(Overlap(iou=0.25, precision=0.25, recall=1.0), "f2"), 3)
+    0.833
+    """
     if measure == "iou":
         return overlap.iou
-    precision, recall = overlap.precision, overlap.recall
+    precision, recall = min(1.0, margin * overlap.precision), overlap.recall
     return 5 * precision * recall / (4 * precision + recall) if recall > 0 else 0.0
 
 
-def completion(evidence: Evidence, *, measure: str = "f2", over_baseline: bool = True, strict_order: bool = False) -> Score:
+def completion(
+    evidence: Evidence, *, measure: str = "f2", over_baseline: bool = True, strict_order: bool = False, excuse_zooms: bool = True
+) -> Score:
     """Strategy: all required operations, and not one step that was wrong or not needed; 0 or 1.
 
     Source: 4.2, completion bonus. Without wrong step: no failed run, no wrong orientation, no search, at most one turn
     for each required operation.
     # differs: the paper asks for the required order. Turning and cropping commute - both orders give the same pixels -
     so by default the last picture must be both turned and cropped, and only orientations keep their order (through the
-    net one). `strict_order` asks that the crop does not come in an earlier turn than the orientation.
+    net one). `strict_order` asks that the crop does not come before the orientation, within a turn or over turns.
+    # differs: the windows of a zoom are steps towards the target, not redundant ones (`excuse_zooms`).
     """
     required = evidence.sample.required_ops
     if not required:
@@ -111,17 +125,19 @@ def completion(evidence: Evidence, *, measure: str = "f2", over_baseline: bool =
         return Score(0.0, "no usable picture")
     if evidence.n_failed or evidence.n_wrong_orientations or any(view.exhaustive for view in evidence.views):
         return Score(0.0, "a wrong or failed step")
-    if evidence.n_turns > len(required):
-        return Score(0.0, f"{evidence.n_turns} turns for {len(required)} operations")
+    turns = evidence.n_turns - (_zooms(evidence) if excuse_zooms else 0)
+    if turns > len(required):
+        return Score(0.0, f"{turns} turns for {len(required)} operations")
     names = evidence.required_orientations
     turned = [v.turn for v in views if not names or v.net == compose_ops(names)]
-    good = [v for v in views if v.cropped and _gain(evidence, overlap_value(v.overlap, measure), measure, over_baseline) >= _GOOD_CROP]
+    good = [v for v in views if v.cropped and _is_good(evidence, v.overlap, measure, over_baseline)]
     cropped = [v.turn for v in (good if "crop" in required else views)]
     missing = [op for op in required if op != "crop" and not _is_orientation(op) and not _was_applied(evidence, op)]
     if missing or not turned or not cropped:
         return Score(0.0, "not all required operations")
     if strict_order:
-        return Score(1.0, "complete, in order") if turned[0] <= cropped[0] else Score(0.0, "another order")
+        swapped = turned[0] > cropped[0] or (names and "crop" in required and any(v.crop_first for v in views))
+        return Score(0.0, "another order") if swapped else Score(1.0, "complete, in order")
     last = views[-1].turn
     return Score(1.0, "complete") if last in turned and last in cropped else Score(0.0, "the last picture lacks one")
 
@@ -159,13 +175,14 @@ def emergent(evidence: Evidence) -> Score:
     return Score(float(evidence.right), ", ".join(evidence.optional_tools))
 
 
-def turn_limit(evidence: Evidence, *, excuse_retries: bool = True) -> Score:
+def turn_limit(evidence: Evidence, *, excuse_retries: bool = True, excuse_zooms: bool = True) -> Score:
     """Penalty: more tool turns than |S| + 1; 0 or 1. Source: 4.2 (i).
 
     # differs: a failed turn that a successful one follows is not counted (at most 2, and only where tools are
-    required): the error was reported, and repairing it is what the model should learn.
+    required): the error was reported, and repairing it is what the model should learn. Nor are the coarser windows of a
+    zoom (at most 2): the paper's own multi-crop data would be punished.
     """
-    turns = evidence.n_turns - (excused(evidence) if excuse_retries else 0)
+    turns = evidence.n_turns - (excused(evidence) if excuse_retries else 0) - (_zooms(evidence) if excuse_zooms else 0)
     limit = len(evidence.sample.required_ops) + 1
     return Score(float(turns > limit), f"{turns} of {limit} turns")
 
@@ -182,6 +199,11 @@ def economy(evidence: Evidence) -> Score:
 def excused(evidence: Evidence) -> int:
     """Failed turns that do not count as wasted."""
     return min(MAX_EXCUSED, evidence.n_retried) if evidence.sample.required_ops else 0
+
+
+def _zooms(evidence: Evidence) -> int:
+    """Windows of a zoom that do not count as wasted; only where a crop is required."""
+    return min(MAX_ZOOMS, evidence.n_zooms) if "crop" in evidence.sample.required_ops else 0
 
 
 def poor_reasoning(evidence: Evidence, *, spare_wide: bool = True) -> Score:
@@ -216,6 +238,18 @@ def exhaustive(evidence: Evidence) -> Score:
     return Score(float(searched), "several orientations in one run" if searched else "none")
 
 
+def relief(evidence: Evidence, cost: float, largest: float, free_cost: float, share: float) -> Score:
+    """What a right answer gets back of what its tools cost it, as a share of `largest`, the cost of all penalties; [0, 1].
+
+    `cost`: penalties less tool credit. Up to `free_cost` it counts in full, of the rest only 1 - `share`: enough that
+    less waste always earns more, and too little to push a right answer below a wrong one. Not in the paper.
+    """
+    back = share * (cost - free_cost)
+    if not evidence.right or back <= 0 or largest <= 0:
+        return Score(0.0, "nothing to give back")
+    return Score(min(1.0, back / largest), f"tools cost {cost:.2f}, {back:.2f} given back: the answer is right")
+
+
 def _stage_reached(evidence: Evidence, names: tuple[str, ...]) -> int:
     """How many of the required orientations, in order, some usable picture has behind it; the longest prefix counts."""
     nets = {view.net for view in evidence.views if view.usable}
@@ -226,13 +260,23 @@ def _stage_reached(evidence: Evidence, names: tuple[str, ...]) -> int:
     return 0
 
 
+def _margin(evidence: Evidence) -> float:
+    """The free margin: less for a target that fills much of the picture, so that the untouched picture is no good crop of it."""
+    whole = evidence.whole.precision
+    return max(1.0, min(MARGIN, 1.0 / (MARGIN * whole))) if whole > 0 else MARGIN
+
+
 def _gain(evidence: Evidence, overlap: float, measure: str, over_baseline: bool) -> float:
     """What an overlap adds to that of the untouched picture, stretched to [0, 1]."""
     if not over_baseline:
         return overlap
-    floor = min(0.999, max(_CROP_FLOOR, overlap_value(evidence.whole, measure)))
+    floor = min(0.999, max(_CROP_FLOOR, overlap_value(evidence.whole, measure, _margin(evidence))))
     gain = (overlap - floor) / (1.0 - floor)
     return min(1.0, gain) if gain >= _MIN_GAIN else 0.0
+
+
+def _is_good(evidence: Evidence, overlap: Overlap, measure: str, over_baseline: bool) -> bool:
+    return _gain(evidence, overlap_value(overlap, measure, _margin(evidence)), measure, over_baseline) >= _GOOD_CROP
 
 
 def _is_orientation(name: str) -> bool:

@@ -10,6 +10,7 @@ It relies on: `_generate`'s return values, `environments`, `_metrics`. Works ove
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from codevision_lite.files import append_jsonl
 from codevision_lite.models.hf import VISION_TOKENS, HFModel
 from codevision_lite.models.load import release_freed_memory
 from codevision_lite.recipe import Recipe, RLStage
-from codevision_lite.records import Sample
+from codevision_lite.records import Sample, Trajectory
 from codevision_lite.reward import RewardConfig, score_group
 from codevision_lite.train.environment import PictureEnvironment
 from codevision_lite.train.load import precise_adapter
@@ -123,10 +124,17 @@ def make_reward(stage: RLStage, rollouts: Path) -> Any:
         for sample, trajectory, breakdown in records:
             row = {"step": trainer_state.global_step, "sample_id": sample.id, "total": breakdown.total, "end_reason": trajectory.end_reason}
             terms = {name: term.value for name, term in breakdown.terms.items()}
-            append_jsonl(rollouts, {**row, "terms": terms, "turns": [t.text for t in trajectory.turns]})
+            texts = [t.text for t in trajectory.turns]
+            append_jsonl(rollouts, {**row, "terms": terms, "turns": texts, **saved_records(sample, trajectory, rollouts.parent)})
         return [b.total for b in breakdowns]
 
     return dense_reward
+
+
+def saved_records(sample: Sample, trajectory: Trajectory, folder: Path) -> dict[str, Any]:
+    """The two records as `codevision-lite score` reads them; of the pictures, only the path of the one that is shown."""
+    image = os.path.relpath(sample.image, folder) if isinstance(sample.image, str) else ""
+    return {"sample": sample.to_json(image), "trajectory": trajectory.to_json([image])}
 
 
 class _RollbackRollouts(TrainerCallback):

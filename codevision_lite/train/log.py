@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from codevision_lite.errors import UserError
 from codevision_lite.files import append_jsonl, read_jsonl, write_atomic
 from codevision_lite.models.load import release_freed_memory
 from codevision_lite.progress import Progress
+from codevision_lite.reward.monitor import TOOL_USE, collapse_alarm
 
 
 class StepLog(TrainerCallback):
@@ -24,9 +26,13 @@ class StepLog(TrainerCallback):
         self.stage, self.steps, self.metrics = stage, steps, metrics
         self._progress: Progress | None = None
         self._began = time.monotonic()
+        self._tool_use: list[float] = []  # one rate a step, on prompts that require tools
+        self._alarmed = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         drop_rows(self.metrics, lambda row: row["stage"] != self.stage or row["step"] <= state.global_step)
+        logged = read_jsonl(self.metrics, cut_tail=True) if self.metrics.exists() else []
+        self._tool_use = [row[TOOL_USE] for row in logged if row["stage"] == self.stage and row.get(TOOL_USE) is not None]
         self._progress = Progress(f"{self.stage} step", self.steps, start=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -35,6 +41,8 @@ class StepLog(TrainerCallback):
         if state.global_step % 10 == 0:
             release_freed_memory()
         numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
+        if TOOL_USE in numbers:
+            numbers["monitor/tool_collapse"] = self._watch_tool_use(numbers[TOOL_USE], state.global_step)
         append_jsonl(self.metrics, {"stage": self.stage, "step": state.global_step, "seconds": time.monotonic() - self._began, **numbers})
         for name in ("loss", "grad_norm"):
             if name in numbers and not math.isfinite(numbers[name]):
@@ -43,6 +51,15 @@ class StepLog(TrainerCallback):
                 )
         if self._progress:
             self._progress.update(state.global_step, _note(numbers))
+
+    def _watch_tool_use(self, rate: float, step: int) -> float:
+        """1 while tool use has collapsed, else 0; says so once when it does."""
+        self._tool_use.append(rate)
+        alarm = collapse_alarm(self._tool_use)
+        if alarm and not self._alarmed:
+            print(f"\nWARNING {self.stage} step {step}: {alarm}", file=sys.stderr, flush=True)
+        self._alarmed = alarm is not None
+        return float(self._alarmed)
 
 
 def drop_rows(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

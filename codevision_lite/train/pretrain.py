@@ -38,7 +38,7 @@ from codevision_lite.synth.glyphs import SYMBOLS, WORDS
 from codevision_lite.synth.samples import split_of
 from codevision_lite.synth.scene import Scene
 from codevision_lite.synth.signs import CELL_NAMES, QUESTIONS, draw_scene
-from codevision_lite.synth.trajectories import LOOKS, PLACES, REPAIRS, break_code, crop_code
+from codevision_lite.synth.signs_scripts import LOOKS, PLACES, REPAIRS, break_code, crop_code
 from codevision_lite.train.tower import save_checkpoint, tower_tokens, train_tower
 
 logger = logging.getLogger(__name__)
