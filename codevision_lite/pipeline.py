@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from codevision_lite.agent import AgentLimits
+from codevision_lite.bench.difficulty import KEPT, keep_useful, measure
 from codevision_lite.bench.evaluate import Evaluation, evaluate
 from codevision_lite.config import claim_run_folder, recipe_hash
-from codevision_lite.datasets.rows import load_samples, load_training_rows, sample_row, trajectory_row
+from codevision_lite.datasets.rows import load_samples, load_training_rows
 from codevision_lite.errors import UserError
-from codevision_lite.files import append_jsonl, require_space, write_atomic
+from codevision_lite.files import require_space, write_atomic
 from codevision_lite.progress import Progress
 from codevision_lite.recipe import Recipe
 from codevision_lite.report import print_table, write_report
@@ -63,41 +64,10 @@ def open_run(recipe: Recipe) -> Path:
 
 
 def synth(recipe: Recipe) -> None:
-    """data/{sft,rl,test}.jsonl with their pictures. Same seed, same rows; a stopped run is drawn again."""
-    from codevision_lite.synth.samples import CONDITIONS, make_items
-    from codevision_lite.synth.trajectories import make_golds
+    """data/{sft,rl,test}.jsonl with their pictures. Same seed, same bytes; a stopped run goes on."""
+    from codevision_lite.synth.build import build
 
-    folder, data = Path(recipe.run_folder) / "data", recipe.data
-    if (folder / "manifest.json").exists():
-        return
-    for split in ("sft", "rl", "test"):
-        (folder / f"{split}.jsonl").unlink(missing_ok=True)
-    counts: dict[str, dict[str, int]] = {"sft": {}, "rl": {}, "test": {}}
-    rejected: list[str] = []
-    with Sandbox(mode="worker") as sandbox:
-        progress = Progress("synth sft", data.sft_rows, "trajectories")
-        golds = make_golds(
-            make_items(recipe.seed, "train", data.sft_rows, data.sft_mix), sandbox, recipe.seed,
-            error_share=data.error_share, second_style=data.second_style, rejected=rejected,
-        )  # fmt: skip
-        for n, gold in enumerate(golds, 1):
-            row = trajectory_row(folder, gold.item.sample, gold.episode.trajectory(), type=gold.type, trained=gold.trained)
-            append_jsonl(folder / "sft.jsonl", row)
-            counts["sft"][gold.type] = counts["sft"].get(gold.type, 0) + 1
-            progress.update(n)
-    test_mix = dict.fromkeys(CONDITIONS, 1.0)
-    for split, owner, n, mix in (
-        ("rl", "rl", data.rl_rows, data.rl_mix),
-        ("test", "test", len(CONDITIONS) * recipe.eval.n_per_condition, test_mix),
-    ):
-        progress = Progress(f"synth {split}", n, "samples")
-        for i, item in enumerate(make_items(recipe.seed, owner, n, mix), 1):
-            append_jsonl(folder / f"{split}.jsonl", sample_row(folder, item.sample))
-            condition = item.sample.meta["condition"]
-            counts[split][condition] = counts[split].get(condition, 0) + 1
-            progress.update(i)
-    manifest = {"seed": recipe.seed, "counts": counts, "rejected": rejected}
-    write_atomic(folder / "manifest.json", json.dumps(manifest, indent=1))
+    build(Path(recipe.run_folder) / "data", recipe.seed, recipe.data, recipe.eval)
 
 
 def sft(recipe: Recipe) -> None:
@@ -128,11 +98,29 @@ def rl(recipe: Recipe) -> None:
     from codevision_lite.train.load import load_for_training
     from codevision_lite.train.log import StepLog
 
-    samples = load_samples(folder / "data" / "rl.jsonl")
+    kept = folder / "data" / KEPT
+    samples = load_samples(kept if kept.exists() else folder / "data" / "rl.jsonl")
+    if kept.exists():
+        print(f"rl: {len(samples)} samples of {kept}, which the difficulty filter kept", flush=True)
     model, processor = load_for_training(recipe.model, adapter=str(folder / "sft" / "adapter"), seed=recipe.seed)
     log = StepLog("grpo", recipe.rl.steps, folder / "metrics.jsonl")
     with timed(folder, "grpo"), Sandbox(mode="worker") as sandbox:
         train_grpo(model, processor, samples, recipe, folder / "grpo", [log], sandbox)
+
+
+def difficulty(recipe: Recipe, stage: str, rollouts: int) -> None:
+    """data/rl_kept.jsonl: the RL samples that the model of `stage` gets right sometimes, not always. Resumes by sample."""
+    folder = Path(recipe.run_folder) / "data"
+    _need(folder / "rl.jsonl", "make synth")
+    samples, settings = load_samples(folder / "rl.jsonl"), recipe.rl
+    model = _load_stage(recipe, stage, batch_size=recipe.eval.batch, temperature=settings.temperature, seed=recipe.seed)
+    limits = AgentLimits(settings.max_turns, settings.max_reply_tokens, settings.max_tokens, settings.max_images)
+    progress = Progress(f"filter with {stage}", len(samples), "samples")
+    with Sandbox(mode="worker") as sandbox:
+        right = measure(model, sandbox, samples, folder / f"difficulty_{stage}.jsonl", rollouts=rollouts, limits=limits,
+                        on_progress=progress.update)  # fmt: skip
+    counts = keep_useful(folder, right, rollouts)
+    print(f"{folder / KEPT}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
 
 
 def trained_stages(recipe: Recipe) -> list[str]:
@@ -149,16 +137,8 @@ def evaluate_stage(recipe: Recipe, stage: str) -> None:
     if any(s["name"] == stage for s in _results(folder)["stages"]):
         return
     _need(folder / "data" / "test.jsonl", "make synth")
-    adapter = None if stage == "base" else folder / stage / "adapter"
-    if adapter:
-        _need(adapter, "make sft" if stage == "sft" else "make rl")
-    from codevision_lite.models import load_model
-
     samples, limits = load_samples(folder / "data" / "test.jsonl"), recipe.eval
-    model = load_model(
-        recipe.model.name, adapter=adapter and str(adapter), quantize=recipe.model.quantize, min_pixels=recipe.model.min_pixels,
-        max_pixels=recipe.model.max_pixels, threads=recipe.model.threads, batch_size=limits.batch,
-    )  # fmt: skip
+    model = _load_stage(recipe, stage, batch_size=limits.batch)
     agent_limits = AgentLimits(limits.max_turns, limits.max_reply_tokens, limits.max_tokens, limits.max_images)
     run = Evaluation(stage, folder / "trajectories.jsonl", agent_limits, RewardConfig.preset(recipe.rl.reward, 1.0))
     progress = Progress(f"eval {stage}", len(samples), "pictures")
@@ -168,6 +148,20 @@ def evaluate_stage(recipe: Recipe, stage: str) -> None:
     results["stages"] = sorted([*results["stages"], summary], key=lambda s: STAGES.index(s["name"]))
     results["context"] = _context(recipe, model)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
+
+
+def _load_stage(recipe: Recipe, stage: str, **sampling: Any) -> Any:
+    """The base model, with the adapter of the stage. Raises UserError where the stage is not trained yet."""
+    from codevision_lite.models import load_model
+
+    adapter = None if stage == "base" else Path(recipe.run_folder) / stage / "adapter"
+    if adapter:
+        _need(adapter, "make sft" if stage == "sft" else "make rl")
+    model = recipe.model
+    return load_model(
+        model.name, adapter=adapter and str(adapter), quantize=model.quantize, min_pixels=model.min_pixels, max_pixels=model.max_pixels,
+        threads=model.threads, **sampling,
+    )  # fmt: skip
 
 
 def report(recipe: Recipe) -> None:

@@ -5,6 +5,7 @@ A recipe in recipes/*.yaml holds only what differs from these. Loading, checking
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,12 @@ SFT_MIX = {
     "upright": 0.30, "rotate_90": 0.09, "rotate_180": 0.09, "rotate_270": 0.09, "flip_horizontal": 0.09, "flip_vertical": 0.09,
     "crop": 0.10, "orientation+crop": 0.15,
 }  # fmt: skip
+# The world of pages: its families of scenes, and the paper's five trajectory types. The paper gives no proportions.
+FAMILIES = {
+    "receipt": 0.16, "table": 0.14, "chart": 0.15, "scene_text": 0.13, "handwriting": 0.12, "figure": 0.10, "canvas": 0.08, "panel": 0.12,
+}  # fmt: skip
+SFT_TYPES = {"no_tool": 0.20, "single_tool": 0.28, "multi_tool": 0.20, "multi_crop": 0.14, "error_handling": 0.18}
+_PAGE_CONDITIONS = ("corruption", "corruption+orientation")
 
 
 def _at_least(low: float, stage: object, names: str) -> None:
@@ -28,10 +35,10 @@ def _above_zero(stage: object, names: str) -> None:
             raise ValueError(f"{name} must be > 0, got {getattr(stage, name)}")
 
 
-def _check_mix(name: str, mix: dict[str, float]) -> None:
-    unknown = [c for c in mix if c not in SFT_MIX]
+def _check_mix(name: str, mix: dict[str, float], known: Iterable[str]) -> None:
+    unknown = [c for c in mix if c not in known]
     if unknown:
-        raise ValueError(f"{name} has no condition {unknown[0]!r}: use {', '.join(SFT_MIX)}")
+        raise ValueError(f"{name} has no {unknown[0]!r}: use {', '.join(known)}")
     if min(mix.values(), default=0) < 0 or not sum(mix.values()) > 0:
         raise ValueError(f"{name} needs weights >= 0, not all of them 0")
 
@@ -56,21 +63,36 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What synth draws; every number is a count of rows."""
+    """What synth draws; every number of rows is a count."""
 
+    world: Literal["signs", "pages"] = "signs"  # signs: what the tiny model can see; pages: documents, charts, photographs, ...
     sft_rows: int = 2000
     rl_rows: int = 1600
+    rl_mix: dict[str, float] = field(default_factory=lambda: dict(SFT_MIX))  # conditions; pages also: corruption, corruption+orientation
+    processes: int | None = None  # that draw; None: one for each core, at most 8
+    # signs only
     sft_mix: dict[str, float] = field(default_factory=lambda: dict(SFT_MIX))
-    rl_mix: dict[str, float] = field(default_factory=lambda: dict(SFT_MIX))
     error_share: float = 0.1  # of the trajectories with a tool, how many make a mistake first and mend it
     second_style: float = 0.3  # how often the repair is written the second way (transpose in place of rotate or ImageOps)
+    # pages only
+    sft_types: dict[str, float] = field(default_factory=lambda: dict(SFT_TYPES))
+    families: dict[str, float] = field(default_factory=lambda: dict(FAMILIES))
+    own: str | None = None  # a JSONL of your pictures: image, question, answers and target_box (or none); as `convert --from own` writes it
+    own_share: float = 0.5  # of the scenes, how many come from there
+    teacher: str | None = None  # URL of an OpenAI-compatible server, up to /v1, whose model writes the SFT replies; None: our own scripts
+    teacher_model: str = "teacher"  # its name on that server
+    teacher_requests_per_minute: int = 60
+    teacher_max_tokens: int = 2_000_000  # of prompts and replies together; the run stops there, and can go on later
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "sft_rows rl_rows")
-        _check_mix("sft_mix", self.sft_mix)
-        _check_mix("rl_mix", self.rl_mix)
-        if not 0 <= self.error_share <= 1 or not 0 <= self.second_style <= 1:
-            raise ValueError("error_share and second_style must be between 0 and 1")
+        _at_least(1, self, "sft_rows rl_rows processes teacher_requests_per_minute teacher_max_tokens")
+        _check_mix("sft_mix", self.sft_mix, SFT_MIX)
+        _check_mix("rl_mix", self.rl_mix, (*SFT_MIX, *(_PAGE_CONDITIONS if self.world == "pages" else ())))
+        _check_mix("sft_types", self.sft_types, SFT_TYPES)
+        _check_mix("families", self.families, FAMILIES)
+        for name in ("error_share", "second_style", "own_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

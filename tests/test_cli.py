@@ -208,8 +208,19 @@ def test_synth_again_changes_nothing(capsys, recipe, tmp_path):
     assert before == {p: p.stat().st_mtime_ns for p in data.rglob("*")}
     assert "going on with the run that is there" in capsys.readouterr().out
     counts = json.loads((data / "manifest.json").read_text())["counts"]
-    assert [sum(counts[split].values()) for split in ("sft", "rl", "test")] == [4, 4, 8]
+    assert [sum(counts[split]["condition"].values()) for split in ("sft", "rl", "test")] == [4, 4, 8]
     assert [len(read_jsonl(data / f"{split}.jsonl")) for split in ("sft", "rl", "test")] == [4, 4, 8]
+
+
+def test_convert_makes_training_rows_of_a_table_and_pictures(capsys, tmp_path):
+    sample(40, 30).image.save(tmp_path / "a.png")
+    (tmp_path / "mine.csv").write_text("image,question,answer\na.png,What is it?,F\nb.png,What is it?,F\n")
+    assert main(["convert", str(tmp_path / "mine.csv"), str(tmp_path / "rows.jsonl"), "--to", "jsonl"]) == 0
+    assert "2 rows: 1 kept, 1 rejected" in capsys.readouterr().out
+    (row,) = read_jsonl(tmp_path / "rows.jsonl")
+    assert (row["question"], row["answers"], row["damage"]) == ("What is it?", ["F"], "none")
+    (refused,) = read_jsonl(tmp_path / "rows.jsonl.rejects.jsonl")
+    assert (refused["row"], refused["field"], refused["reason"]) == (2, "image", "no such image file: b.png")
 
 
 # ---------------------------------------------------------------- as a process
@@ -219,7 +230,7 @@ def test_help_names_every_verb_and_loads_no_heavy_package():
     code = "import sys; from codevision_lite.cli import main\ntry: main(['--help'])\nfinally: print({'torch', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all(verb in done.stdout for verb in (*RECIPE_VERBS, "tiny-base"))
+    assert all(verb in done.stdout for verb in (*RECIPE_VERBS, "tiny-base", "convert"))
     assert done.stdout.splitlines()[-1] == "set()"
 
 

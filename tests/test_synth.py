@@ -15,12 +15,15 @@ from PIL import Image
 
 from codevision_lite.damage import damage_image
 from codevision_lite.geometry import ORIENTATIONS, apply_op
+from codevision_lite.protocol import render_reply
 from codevision_lite.recipe import SFT_MIX
+from codevision_lite.records import ToolCall
 from codevision_lite.reward import RewardConfig, score
 from codevision_lite.synth.glyphs import ASYMMETRIC, FACES, SYMMETRIC, WORDS, ink_mask
+from codevision_lite.synth.gold import Gold, make_golds, replay, restores
 from codevision_lite.synth.samples import CONDITIONS, SPLITS, make_item, make_items, split_of
 from codevision_lite.synth.signs import CANVASES, KINDS, draw_scene
-from codevision_lite.synth.trajectories import make_golds, verify
+from codevision_lite.synth.signs_scripts import write_script
 
 EVEN = dict.fromkeys(CONDITIONS, 1.0)
 DENSE = RewardConfig.preset("dense")
@@ -31,12 +34,15 @@ def digest(items):
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
+def scripts(items, seed, error_share=0.5, second_style=0.5):
+    rng = random.Random(seed)
+    return [write_script(item, rng, error_share, second_style) for item in items]
+
+
 @pytest.fixture(scope="module")
 def golds(sandbox):
-    rejected: list[str] = []
-    items = make_items(0, "train", 240, SFT_MIX)
-    made = list(make_golds(items, sandbox, 0, error_share=0.4, second_style=0.3, rejected=rejected))
-    assert rejected == []
+    made = list(make_golds(scripts(make_items(0, "train", 240, SFT_MIX), 0, error_share=0.4), sandbox))
+    assert all(isinstance(m, Gold) for m in made)
     return made
 
 
@@ -148,7 +154,7 @@ def test_golds_are_of_all_types(golds):
 def test_a_gold_without_a_mistake_earns_everything(golds):
     for gold in (g for g in golds if g.type != "error_handling"):
         sample = gold.item.sample
-        terms = score(sample, gold.episode.trajectory(), DENSE).terms
+        terms = score(sample, gold.trajectory, DENSE).terms
         wanted = float(bool(sample.required_ops))
         assert (terms["accuracy"].value, terms["format"].value) == (1.0, 1.0)
         assert (terms["must_use"].value, terms["completion"].value) == (wanted, wanted), sample.id
@@ -157,8 +163,8 @@ def test_a_gold_without_a_mistake_earns_everything(golds):
 
 def test_a_gold_that_mends_a_mistake_earns_its_tools_and_no_penalty_but_for_the_needless_turn(golds):
     for gold in (g for g in golds if g.type == "error_handling"):
-        terms = score(gold.item.sample, gold.episode.trajectory(), DENSE).terms
-        works = all(o.status != "ok" or trained for o, trained in zip(gold.episode.trajectory().observations, gold.trained, strict=False))
+        terms = score(gold.item.sample, gold.trajectory, DENSE).terms
+        works = all(o.status != "ok" or trained for o, trained in zip(gold.trajectory.observations, gold.trained, strict=False))
         assert (terms["accuracy"].value, terms["format"].value) == (1.0, 1.0)
         assert terms["must_use"].value == 1.0 if works else terms["must_use"].value >= 0.5
         assert not any(term.value for name, term in terms.items() if term.weight < 0 and name != "economy")
@@ -167,7 +173,7 @@ def test_a_gold_that_mends_a_mistake_earns_its_tools_and_no_penalty_but_for_the_
 def test_mistakes_are_shown_but_not_learned(golds):
     kinds = Counter()
     for gold in golds:
-        observations = gold.episode.trajectory().observations
+        observations = gold.trajectory.observations
         for turn, (observation, trained) in enumerate(zip(observations, gold.trained, strict=False)):
             assert trained or gold.type == "error_handling"
             if not trained:
@@ -176,34 +182,70 @@ def test_mistakes_are_shown_but_not_learned(golds):
             else:
                 assert observation.status == "ok"
         assert gold.trained[-1]
-        assert len(gold.trained) == len(gold.episode.turns)
+        assert len(gold.trained) == len(gold.trajectory.turns)
     assert {"ok", "error", "refused"} <= set(kinds), kinds
 
 
 def test_golds_are_the_same_for_the_same_seed(sandbox):
     def texts(seed):
-        items = make_items(0, "train", 20, SFT_MIX)
-        return [[t.text for t in g.episode.turns] for g in make_golds(items, sandbox, seed, error_share=0.5, second_style=0.5)]
+        made = make_golds(scripts(make_items(0, "train", 20, SFT_MIX), seed), sandbox)
+        return [[t.text for t in g.trajectory.turns] for g in made]
 
     assert texts(1) == texts(1) != texts(2)
 
 
-def test_what_does_not_end_with_the_right_picture_is_rejected(sandbox):
-    class Drifting:
-        """A sandbox whose pictures are one grey level off."""
+def test_golds_replay_to_the_same_pictures_and_messages(golds, sandbox):
+    for gold in golds[:40]:
+        assert replay(gold.item.sample, gold.trajectory, sandbox) is None
+    called = next(g for g in golds if g.type == "single_tool")
+    first, *rest = called.trajectory.turns
+    other = replace(first, text=first.text.replace("result = ", "other = "))
+    assert "another end" in replay(called.item.sample, replace(called.trajectory, turns=(other, *rest)), sandbox)
 
-        def run_batch(self, jobs):
-            return [replace(run, result=run.result and run.result.point(lambda v: v ^ 1)) for run in sandbox.run_batch(jobs)]
 
-    rejected: list[str] = []
-    items = make_items(0, "train", 10, {"rotate_90": 1.0})
-    kept = list(make_golds(items, Drifting(), 0, error_share=0.0, second_style=0.0, rejected=rejected))
+def test_required_operations_restore_every_sample(golds):
+    assert all(restores(g.item) for g in golds if g.item.sample.required_ops)
+
+
+class Drifting:
+    """A sandbox whose pictures are one grey level off."""
+
+    def __init__(self, sandbox):
+        self.sandbox = sandbox
+
+    def run_batch(self, jobs):
+        return [replace(run, result=run.result and run.result.point(lambda v: v ^ 1)) for run in self.sandbox.run_batch(jobs)]
+
+
+def test_what_does_not_give_the_right_picture_is_rejected(sandbox):
+    made = list(make_golds(scripts(make_items(0, "train", 10, {"rotate_90": 1.0}), 0, error_share=0.0), Drifting(sandbox)))
+    kept, rejected = [m for m in made if isinstance(m, Gold)], [m for m in made if not isinstance(m, Gold)]
     assert all(not g.item.sample.required_ops for g in kept)
-    assert len(rejected) + len(kept) == 10 and rejected
-    assert all("the last picture is not the canonical one" in line for line in rejected)
+    assert rejected
+    assert all("its pixels are not those of the undamaged picture" in r.reason for r in rejected)
 
 
-def test_verification_notices_a_wrong_answer(golds):
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("result = image.rotate(180, expand=True)", "not upright"),
+        ("result = image.rotate(90, expand=True).crop((0, 0, 100, 100))", "another region"),
+        ("result = image.rotate(90, expand=True).convert('L')", "its pixels"),
+        ("result = picture.rotate(90)", "came back as error"),
+    ],
+)
+def test_a_call_that_does_something_else_is_rejected(sandbox, code, reason):
+    items = (make_item(random.Random(seed), "train", "rotate_270") for seed in range(50))
+    script = next(s for s in scripts(items, 0, error_share=0.0) if s.type == "single_tool")
+    call = script.replies[0]
+    text = render_reply("The picture is turned right.", ToolCall(code))
+    (made,) = make_golds([replace(script, replies=(replace(call, text=text), *script.replies[1:]))], sandbox)
+    assert not isinstance(made, Gold) and reason in made.reason
+
+
+def test_verification_notices_a_wrong_answer(golds, sandbox):
     gold = next(g for g in golds if g.type == "single_tool")
-    wrong = replace(gold.item, scene=replace(gold.item.scene, answer="Q"))
-    assert "answer" in verify(wrong, gold.episode, [])
+    (script,) = scripts([replace(gold.item, scene=replace(gold.item.scene, answer="Q"))], 0, error_share=0.0)
+    wrong = replace(script.replies[-1], text=render_reply("I can read it now.", answer="W"))
+    (made,) = make_golds([replace(script, replies=(*script.replies[:-1], wrong))], sandbox)
+    assert not isinstance(made, Gold) and "answer" in made.reason

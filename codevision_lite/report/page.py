@@ -29,9 +29,6 @@ def write_report(run_folder: str | Path) -> Path:
 
 def page_html(run: Run) -> str:
     """The whole page."""
-    title = f"CodeVision run: {run.folder.resolve().name}"
-    style, script = ((files(__package__) / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = _POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     sections = {
         "Accuracy on held-out pictures": accuracy_html(run.results),
         "Training": training_html(run.metrics),
@@ -41,12 +38,19 @@ def page_html(run: Run) -> str:
         f'<section aria-labelledby="s{i}"><h2 id="s{i}">{name}</h2>{html}</section>'
         for i, (name, html) in enumerate(sections.items())
     )
+    lead = f'<p class="conclusion">{escape(conclusion(run.results))}</p>'
+    return document(f"CodeVision run: {run.folder.resolve().name}", lead, f"<main>{body}</main>\n{_footer(run)}")
+
+
+def document(title: str, lead: str, body: str) -> str:
+    """A self-contained page in the report's style; `lead` and `body` are HTML."""
+    style, script = ((files(__package__) / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    policy = _POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{style}</style></head>\n'
-        f'<body><header><h1>{escape(title)}</h1><p class="conclusion">{escape(conclusion(run.results))}</p></header>\n'
-        f"<main>{body}</main>\n{_footer(run)}<script>{script}</script></body></html>\n"
+        f"<body><header><h1>{escape(title)}</h1>{lead}</header>\n{body}<script>{script}</script></body></html>\n"
     )
 
 

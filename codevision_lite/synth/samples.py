@@ -1,4 +1,4 @@
-"""Rows from scenes: a scene, a damage, and what it takes to answer. Splits never share a content key.
+"""Items of the world of signs: a scene, a damage, and what it takes to answer. Splits never share a content key.
 
 A split owns every content key that hashes into its share, so the same seed gives the same rows on any machine and
 held-out pictures can't appear in training, whatever the number of rows.
@@ -7,28 +7,20 @@ held-out pictures can't appear in training, whatever the number of rows.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from codevision_lite.damage import damage_box, damage_image, undo
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.records import Sample
-from codevision_lite.synth.scene import Scene
+from codevision_lite.synth.gold import Item
 from codevision_lite.synth.signs import CANVASES, KIND_WEIGHTS, KINDS, draw_scene
 
 SPLITS = {"train": (0, 70), "rl": (70, 85), "test": (85, 100)}  # percent of content keys
 READ_KINDS = tuple(k for k in KINDS if k != "label")
 READ_WEIGHTS = tuple(w for k, w in zip(KINDS, KIND_WEIGHTS, strict=True) if k != "label")
 CONDITIONS = ("upright", *ORIENTATIONS, "crop", "orientation+crop")
-
-
-@dataclass(frozen=True)
-class Item:
-    """A sample with the scene it was made from (its undamaged picture and facts)."""
-
-    sample: Sample
-    scene: Scene
 
 
 def split_of(content_key: str) -> str:
@@ -64,19 +56,28 @@ def make_item(rng: random.Random, split: str, condition: str, canvases: tuple[in
     return Item(sample, scene)
 
 
-def make_items(seed: int, split: str, n: int, weights: dict[str, float]) -> Iterator[Item]:
+def make_items(seed: int | str, split: str, n: int, weights: dict[str, float]) -> Iterator[Item]:
     """`n` items, the same for the same seed; conditions in the proportion of `weights`, evenly spread, no two alike."""
     rng = random.Random(f"{seed}/{split}")
-    total = sum(weights.values())
     seen: set[str] = set()
-    owed = dict.fromkeys(weights, 0.0)
-    while len(seen) < n:
-        for condition in weights:
-            owed[condition] += weights[condition] / total
-        condition = max(owed, key=lambda c: owed[c])
-        owed[condition] -= 1
+    for condition in itertools.islice(evenly(weights), n):
         item = make_item(rng, split, condition)
         while item.sample.id in seen:
             item = make_item(rng, split, condition)
         seen.add(item.sample.id)
         yield item
+
+
+def evenly(weights: dict[str, float]) -> Iterator[str]:
+    """Names without end, in the proportion of `weights`, each as evenly spread as can be.
+
+    >>> "".join(itertools.islice(evenly({"a": 2, "b": 1}), 6))
+    'abaaba'
+    """
+    total, owed = sum(weights.values()), dict.fromkeys(weights, 0.0)
+    while True:
+        for name in weights:
+            owed[name] += weights[name] / total
+        name = max(owed, key=lambda n: owed[n])
+        owed[name] -= 1
+        yield name

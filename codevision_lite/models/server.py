@@ -1,0 +1,88 @@
+"""A client for OpenAI-compatible chat servers (vLLM and others), with the standard library alone.
+
+Retries what may pass (busy, time-out, server error) with growing pauses; everything else raises ServerError at once. The key
+is read from an environment variable, so that it never stands in a recipe.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+_RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+_MAX_REPLY = 8_000_000  # bytes
+
+
+class ServerError(Exception):
+    """The server could not be asked or understood; the message says what happened."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the server said, and how many tokens it counted (prompt and reply; 0 where it does not tell)."""
+
+    text: str
+    n_tokens: int
+    finished: bool = True  # False: cut at the token limit
+
+
+@dataclass(frozen=True)
+class ChatServer:
+    """One model of one server. Safe to share between threads."""
+
+    url: str  # up to and including /v1
+    model: str
+    api_key_variable: str = "OPENAI_API_KEY"
+    timeout_s: float = 120.0  # for one attempt
+    max_retries: int = 3  # after the first attempt
+
+    def complete(self, messages: list[dict[str, Any]], *, max_tokens: int, temperature: float = 0.0) -> Completion:
+        """One reply to OpenAI-style messages. Raises ServerError."""
+        body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": temperature}
+        problem = ""
+        for attempt in range(self.max_retries + 1):
+            if attempt:
+                time.sleep(min(0.5 * 2**attempt, self.timeout_s))
+            try:
+                return _completion(self._post(body))
+            except urllib.error.HTTPError as e:
+                problem = f"HTTP {e.code} {e.reason}"
+                if e.code not in _RETRIED:
+                    break
+            except (OSError, ValueError, LookupError, TypeError) as e:  # network, time-out, a reply that is none
+                problem = f"{type(e).__name__}: {e}"
+        raise ServerError(f"{self.url}: {problem}")
+
+    def _post(self, body: dict[str, Any]) -> Any:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(self.api_key_variable):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=self.timeout_s) as reply:
+            return json.loads(reply.read(_MAX_REPLY))
+
+
+def _completion(reply: Any) -> Completion:
+    choice = reply["choices"][0]
+    text = choice["message"]["content"]
+    if not isinstance(text, str):
+        raise TypeError("the reply has no text")
+    usage = reply.get("usage") or {}
+    return Completion(text, int(usage.get("total_tokens") or 0), choice.get("finish_reason") != "length")
+
+
+def image_part(image: Image.Image) -> dict[str, Any]:
+    """A picture as a part of a message."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"type": "image_url", "image_url": {"url": uri}}
