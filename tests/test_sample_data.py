@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 from codevision_lite.agent import AgentLimits, run_batch
-from codevision_lite.datasets.rows import load_samples
+from codevision_lite.datasets.rows import load_samples, load_training_rows
 from codevision_lite.models import load_model
+from codevision_lite.synth.gold import replay
 from codevision_lite.synth.samples import make_items
 
 SAMPLE_DATA = Path(__file__).parent.parent / "sample_data"
@@ -29,6 +30,12 @@ def test_the_sample_pictures_can_be_read():
     samples = load_samples(SAMPLE_DATA / "pictures.jsonl")
     assert len(samples) == 16
     assert len({s.meta["condition"] for s in samples}) == 8
+
+
+def test_the_sample_trajectories_replay_in_the_sandbox(sandbox):
+    rows = load_training_rows(SAMPLE_DATA / "pages.jsonl")
+    assert len(rows) == 5
+    assert [replay(row.sample, row.trajectory, sandbox) for row in rows] == [None] * 5
 
 
 def test_the_tiny_base_reads_upright_pictures_and_is_lost_on_turned_ones(sandbox):

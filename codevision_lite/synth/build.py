@@ -67,6 +67,10 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     _drop_unused_pictures(folder)
     write_atomic(folder / "manifest.json", json.dumps(_manifest(folder, seed, data, counts, rejected), indent=1) + "\n")
     shutil.rmtree(folder / "parts", ignore_errors=True)
+    for split, counted in counts.items():
+        column = counted.get("type") or counted["condition"]
+        print(f"{folder / f'{split}.jsonl'}: " + ", ".join(f"{n} {name}" for name, n in column.items()))
+    print(f"{folder / 'rejects.jsonl'}: {len(rejected)} trajectories that failed verification, with the reason")
 
 
 def _leave_ctrl_c_to_the_parent() -> None:
