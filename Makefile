@@ -17,7 +17,7 @@ REQUIREMENTS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt |
 STAMP := $(VENV)/.installed-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint synth sft rl eval report bench gpu-check tiny-base clean
+.PHONY: help setup demo test lint synth sft filter rl eval report bench gpu-check tiny-base clean
 
 help: ## list the verbs
 	@echo "Usage: make VERB [RECIPE=demo] [ARGS=\"key=value ...\"]"
@@ -40,6 +40,9 @@ synth: $(STAMP) ## draw the pictures and write the SFT and RL data
 
 sft: $(STAMP) ## supervised fine-tuning
 	$(RUN) sft recipes/$(RECIPE).yaml $(ARGS)
+
+filter: $(STAMP) ## keep the RL samples that the SFT model gets right sometimes, not always
+	$(RUN) filter recipes/$(RECIPE).yaml $(ARGS)
 
 rl: $(STAMP) ## GRPO, from the SFT adapter
 	$(RUN) rl recipes/$(RECIPE).yaml $(ARGS)

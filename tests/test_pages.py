@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import pytest
 
+from codevision_lite.cli import main
 from codevision_lite.datasets.rows import load_samples, load_training_rows
 from codevision_lite.errors import UserError
 from codevision_lite.geometry import ORIENTATIONS, containment
@@ -177,6 +178,17 @@ def test_a_data_folder_is_whole_and_loads(folder):
     keys = {s: {json.loads(line).get("sample", json.loads(line))["meta"]["content_key"] for line in (folder / f"{s}.jsonl").open()}
             for s in ("sft", "rl", "test")}  # fmt: skip
     assert not (keys["sft"] & keys["rl"] or keys["sft"] & keys["test"] or keys["rl"] & keys["test"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["hf", "sharegpt"])
+def test_every_trajectory_replays_after_a_round_trip_through_a_format(folder, tmp_path, sandbox, form):
+    there, back = tmp_path / ("there.parquet" if form == "hf" else "there.json"), tmp_path / "back.jsonl"
+    assert main(["convert", str(folder / "sft.jsonl"), str(there), "--to", form]) == 0
+    assert main(["convert", str(there), str(back), "--to", "jsonl"]) == 0
+    rows = load_training_rows(back)
+    assert len(rows) == 46
+    assert [replay(row.sample, row.trajectory, sandbox) for row in rows] == [None] * 46
 
 
 @pytest.mark.slow

@@ -17,7 +17,10 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "recipes" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text()
 # Beginnings of what a run writes; a checkout does not hold it.
-WRITTEN = ("runs/", "OUT", "data/", "sft/", "grpo/", "images/", "metrics.jsonl", "trajectories.jsonl", "results.json", "report.html", ".venv")
+WRITTEN = (
+    "runs/", "OUT", "data/", "sft/", "grpo/", "images/", "metrics.jsonl", "trajectories.jsonl", "results.json", "report.html", ".venv",
+    "rejects.jsonl", "manifest.json",
+)  # fmt: skip
 ENDINGS = (".py", ".md", ".yaml", ".txt", ".toml", ".jsonl", ".html", "/", "Makefile")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
