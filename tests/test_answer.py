@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codevision_lite.errors import UserError
+from codevision_lite.models.server import Completion, ServerError
 from codevision_lite.records import Sample, Trajectory, Turn
 from codevision_lite.reward import score
 from codevision_lite.reward.answer import anls, levenshtein, match, normalise
@@ -267,35 +268,40 @@ def test_quantities_are_whole_texts():
     assert all(parse_quantity(text) is None for text in ["one and two", "ten twenty", "hundred", "5th", "12 5", "nineteen ninety", "2020s"])
 
 
-class ScriptedJudge(Judge):
-    """Replies from a list, without a server; an exception in the list is raised."""
+class ScriptedServer:
+    """Replies from a list, without a network; an exception in the list is raised."""
 
-    def __init__(self, *replies, retries=0):
-        super().__init__(JudgeConfig("http://localhost/v1", "m", max_retries=retries, timeout_s=0.01))
+    def __init__(self, *replies):
         self.replies, self.n_asked = list(replies), 0
 
-    def _post(self, body):
+    def complete(self, messages, **_):
         self.n_asked += 1
         reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
-        return reply
+        return Completion(reply, 0)
+
+
+def scripted_judge(*replies, retries=0):
+    judge = Judge(JudgeConfig("http://localhost/v1", "m", max_retries=retries, timeout_s=0.01))
+    judge._server = ScriptedServer(*replies)
+    return judge
 
 
 class TestJudge:
     def test_verdicts_are_remembered(self):
-        judge = ScriptedJudge('{"correct": true}', '```json\n{"correct": false}\n```')
+        judge = scripted_judge('{"correct": true}', '```json\n{"correct": false}\n```')
         assert judge("q", "p", ["a"]).value == judge("q", "p", ["a"]).value == 1.0
         assert judge("q", "other", ["a"]).value == 0.0
-        assert judge.n_asked == 2
+        assert judge._server.n_asked == 2
 
-    @pytest.mark.parametrize("reply", [OSError("down"), TimeoutError(), "yes", '{"correct": 1}', '{"correct": "true"}', "[]", "{}", ""])
+    @pytest.mark.parametrize("reply", [ServerError("down"), "yes", '{"correct": 1}', '{"correct": "true"}', "[]", "{}", ""])
     def test_a_failing_judge_gives_none_and_is_counted(self, reply):
-        judge = ScriptedJudge(reply)
+        judge = scripted_judge(reply)
         assert judge("q", "p", ["a"]) is None and judge.n_failed == 1
 
     def test_a_passing_failure_is_retried_and_not_remembered_as_a_verdict(self):
-        judge = ScriptedJudge(OSError("busy"), '{"correct": true}', retries=1)
+        judge = scripted_judge("Let me think.", '{"correct": true}', retries=1)
         assert judge("q", "p", ["a"]).value == 1.0
 
     def test_over_http(self, server):
