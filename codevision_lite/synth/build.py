@@ -58,7 +58,7 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_leave_ctrl_c_to_the_parent) as pool:
         for split, n in (("sft", data.sft_rows), ("rl", data.rl_rows), ("test", n_test)):
             task = functools.partial(make_chunk, folder, seed, split, data)
-            rows, bad = _collect(pool, task, n, split)
+            rows, bad = _collect(pool, task, n, split, ahead=2 * processes)
             with explain_os_errors(folder):
                 write_atomic(folder / f"{split}.jsonl", "".join(rows))
             rejected += bad
@@ -162,27 +162,27 @@ def _reject_row(made: Rejected) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _collect(pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, split: str) -> tuple[list[str], list[str]]:
-    """The first `n` different rows over the chunks in order, as JSON lines, and the rejected ones before them."""
+def _collect(pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, split: str, ahead: int) -> tuple[list[str], list[str]]:
+    """The first `n` different rows over the chunks in order, as JSON lines, and the rejected ones before them; `ahead`
+    chunks are under way at a time."""
     rows: list[str] = []
     bad: list[str] = []
     seen: set[str] = set()
     progress = Progress(f"synth {split}", n, "rows")
-    ahead: list[Future[Path]] = []
+    running: list[Future[Path]] = []
     numbers = iter(range(_MAX_CHUNKS * -(-n // CHUNK)))
     wanted = -(-n // CHUNK)  # chunks that are sure to be needed
     try:
         while len(rows) < n:
-            while len(ahead) < 2 * pool._max_workers and (len(ahead) == 0 or wanted > 0):
+            while len(running) < ahead and (not running or wanted > 0):
                 number = next(numbers, None)
                 if number is None:
                     break
                 wanted -= 1
-                ahead.append(pool.submit(task, number))
-            if not ahead:
+                running.append(pool.submit(task, number))
+            if not running:
                 raise UserError(f"data: only {len(rows)} different {split} rows can be made, not {n}. Ask for fewer, or add sources")
-            for line in ahead.pop(0).result().read_text(encoding="utf-8").splitlines():
-                made = json.loads(line)
+            for made in read_jsonl(running.pop(0).result()):
                 if "rejected" in made:
                     bad.append(json.dumps({"split": split, **made["rejected"]}, ensure_ascii=False) + "\n")
                 elif len(rows) < n and _id(made["row"]) not in seen:
@@ -190,7 +190,7 @@ def _collect(pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, spl
                     rows.append(json.dumps(made["row"], ensure_ascii=False) + "\n")
             progress.update(len(rows))
     finally:
-        for future in ahead:
+        for future in running:
             future.cancel()
     return rows, bad
 
@@ -214,8 +214,7 @@ def _drop_unused_pictures(folder: Path) -> None:
     """Remove pictures that no row names: of rows that were not needed in the end, or of a run that was killed."""
     used = set()
     for split in OWNERS:
-        for line in (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in read_jsonl(folder / f"{split}.jsonl"):
             used.add(row.get("sample", row)["image"])
             used.update(row["trajectory"]["images"] if "trajectory" in row else ())
     for path in (folder / IMAGES).iterdir():
