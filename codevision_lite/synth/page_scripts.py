@@ -139,7 +139,7 @@ def _window(plan: _Plan) -> PixelBox:
     """The target with a margin: what the last crop shows."""
     scene = plan.item.scene
     assert scene.target_box, f"{plan.item.sample.id} needs a crop but has no target"
-    low = max(5.0, plan.rng.uniform(0.2, 0.5) * min(60.0, scene.target_box[3] - scene.target_box[1]))
+    low = max(4.0, plan.rng.uniform(0.08, 0.2) * min(60.0, scene.target_box[3] - scene.target_box[1]))  # about twice its area at most
     window = _grown(scene.target_box, low, scene.image.size)
     if too_small(scene.facts.get("text_px", 9.0), (window[2] - window[0], window[3] - window[1])):
         raise NoScript("the target is too large to be read after one crop")
