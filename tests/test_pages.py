@@ -197,7 +197,13 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_processes(folder,
     assert digest(tmp_path / "data") == digest(folder)
 
 
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="children are found in /proc")
 def test_a_killed_run_goes_on_to_the_same_bytes(folder, tmp_path):
     program = (
         "import sys; from pathlib import Path; from test_pages import *\n"
@@ -211,8 +217,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(folder, tmp_path):
     deadline = time.monotonic() + 60
     while not (parts.is_dir() and list(parts.glob("*.jsonl"))) and time.monotonic() < deadline:
         time.sleep(0.05)
+    workers = children_of(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    time.sleep(1.0)
+    assert workers and not any(os.path.exists(f"/proc/{pid}") for pid in workers), "its processes end with it"
     assert list(parts.glob("*.jsonl")) and not (tmp_path / "data" / "manifest.json").exists(), "it was killed in the middle"
     build.build(tmp_path / "data", 0, SMALL, EVAL)
     assert digest(tmp_path / "data") == digest(folder)

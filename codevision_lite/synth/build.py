@@ -34,6 +34,7 @@ from codevision_lite.models.server import ChatServer
 from codevision_lite.progress import Progress
 from codevision_lite.recipe import DataConfig, EvalStage
 from codevision_lite.sandbox import Sandbox
+from codevision_lite.sandbox.seccomp import die_with_parent
 from codevision_lite.synth import pages, samples, signs_scripts
 from codevision_lite.synth.gold import Gold, Item, Rejected, Script, make_golds
 from codevision_lite.synth.sources import weighted
@@ -55,7 +56,7 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     # One process where a teacher writes: it has one pace and one budget, and the server is what takes time.
     processes = 1 if data.teacher else data.processes or min(8, os.cpu_count() or 1)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_leave_ctrl_c_to_the_parent) as pool:
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_follow_the_parent) as pool:
         for split, n in (("sft", data.sft_rows), ("rl", data.rl_rows), ("test", n_test)):
             task = functools.partial(make_chunk, folder, seed, split, data)
             rows, bad = _collect(pool, task, n, split, ahead=2 * processes)
@@ -73,8 +74,10 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     print(f"{folder / 'rejects.jsonl'}: {len(rejected)} trajectories that failed verification, with the reason")
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
+def _follow_the_parent() -> None:
+    """Ctrl-C is the parent's business, and when it is killed this process ends, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
 
 
 def make_chunk(folder: Path, seed: int, split: str, data: DataConfig, chunk: int) -> Path:
