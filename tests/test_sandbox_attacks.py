@@ -8,12 +8,15 @@ import os
 import socket
 import time
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from codevision_lite.sandbox import Limits, Sandbox
+from codevision_lite.sandbox.catalogue import MODULES
+from codevision_lite.sandbox.facade import ATTRIBUTES, Fn, Meth, SafeType
 
 DATA = Path(__file__).parent / "data"
 ATTACKS = json.loads((DATA / "attacks.json").read_text())
@@ -23,8 +26,6 @@ SECRET = "TOPSECRET-42"
 PORT = 18923  # the corpus names it
 GRACE_S = 1.5
 MEMORY_BYTES = 1_600_000_000
-# Inline can not stop these: one native call that only SIGKILL ends, or more memory than a shared test machine should lend.
-ONLY_WORKER = {"dos_time_native_05", "redteam_c_iter_11", "memory_41", "memory_49"}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,29 @@ def test_worker_bounds_what_was_written_against_the_policy(worker, row, image, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [p for p in by_expect(ATTACKS, "bound") if p.values[0]["id"] not in ONLY_WORKER])
-def test_inline_bounds_the_corpus(inline, row, image, canary, listener):
+@pytest.mark.parametrize("row", by_expect(ATTACKS + POLICY, "bound"))
+def test_inline_bounds_the_corpora(inline, row, image, canary, listener):
     check(inline, row, image, canary, listener)
+
+
+def functions_of_the_facades():
+    for module in MODULES.values():
+        for name, member in module.members.items():
+            if isinstance(member, Fn):
+                yield f"{module.name}.{name}", member.func
+            elif isinstance(member, SafeType) and member.make is not None:
+                yield f"{module.name}.{name}", member.make
+    for kind, table in ATTRIBUTES.items():
+        for name, entry in table.items():
+            if isinstance(entry, Meth):
+                yield f"{kind.__name__}.{name}", entry.func
+
+
+def test_no_facade_function_takes_its_target_from_an_argument():
+    """`lambda obj, name=name: getattr(obj, name)` would let the code pass another name, or a function of its own."""
+    for name, func in functions_of_the_facades():
+        if isinstance(func, FunctionType):
+            defaults = [*(func.__defaults__ or ()), *(func.__kwdefaults__ or {}).values()]
+            member = name.rpartition(".")[2]
+            assert not any(callable(d) and not isinstance(d, type | SafeType) for d in defaults), name
+            assert member not in defaults, name

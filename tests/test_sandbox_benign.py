@@ -85,11 +85,16 @@ def test_frame_agrees_with_the_pixels(inline, coordinates, row):
     run = inline.run(row["code"], [coordinates])
     if not row["runs"]:
         return
-    assert run.status == "ok" or "same as the input" in run.message, run.message
+    assert run.status == "ok" or "same as the input" in run.message or "No result" in run.message, run.message
     if row["frame"] == "none":
         assert run.frame is None
     elif row["frame"] == "known":
         assert run.frame is not None
+    assert row.get("stdout", "") in run.stdout
+    if "geom" in row:
+        matrix, size = expected_map(row["geom"], (WIDTH, HEIGHT))
+        assert run.result.size == size
+        assert min(corner_error(matrix, np.array(p.matrix), p.polygon) for p in run.frame.pieces) <= 1e-6
     if row["colours"] and run.frame is not None:
         assert worst_error(run) < 8  # colours resolve 2.7 px; filters and rounding add some
 

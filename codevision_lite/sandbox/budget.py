@@ -72,6 +72,9 @@ class Budget:
             if time.thread_time() > self.cpu_deadline:
                 self.stop("timeout", f"the code used more than {self.limits.cpu_s:g} s of CPU time")
 
+    def seconds_left(self) -> float:
+        return self.deadline - time.perf_counter()
+
     def look_memory(self) -> None:
         self.bytes_since_rss = 0
         if self.rss_limit and resident_bytes() > self.rss_limit:
@@ -93,6 +96,7 @@ class Budget:
             text = f"{what} would need {n / 1e6:,.0f} MB; at most {MAX_ONE_BYTES >> 20} MB at once is possible here"
             raise TooLarge(text, status="memory")
         self.bytes_since_rss += int(n)
+        self.ticks_left -= int(n) >> 18  # 32 MB take about as long to write as the steps between two looks at the clock
         if self.bytes_since_rss > BYTES_PER_RSS:
             self.look_memory()
             if self.rss_limit and resident_bytes() + n > self.rss_limit:

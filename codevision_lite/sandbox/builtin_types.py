@@ -10,7 +10,7 @@ import numpy as np
 from codevision_lite.sandbox.facade import Fn, Rule, SafeType, check_value, session
 from codevision_lite.sandbox.guards import iterate, key_of, make_range
 from codevision_lite.sandbox.stops import RefusedCall, TooLarge
-from codevision_lite.sandbox.text import to_text
+from codevision_lite.sandbox.text import check_tree, to_text
 
 
 def accounted(obj: Any, cell_bytes: int = 40) -> Any:
@@ -30,6 +30,13 @@ def growing(obj: Any) -> Iterator[Any]:
     if hasattr(obj, "__len__"):
         return obj
     return _counted(obj)
+
+
+def gathered(obj: Any) -> list[Any]:
+    """A list of what obj gives, known to be safe for C code that compares, hashes or prints its items."""
+    items = list(growing(obj))
+    check_tree(items)
+    return items
 
 
 def _counted(obj: Any) -> Iterator[Any]:
@@ -103,6 +110,18 @@ def unary(f: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def from_bytes(data: Any, byteorder: str = "big", *, signed: bool = False) -> int:
+    if not isinstance(data, bytes | bytearray) or len(data) > 4096:
+        raise TooLarge("int.from_bytes needs at most 4096 bytes")
+    return int.from_bytes(data, byteorder, signed=signed)  # type: ignore[arg-type]
+
+
+def make_translation(table: Any, *more: Any) -> dict[int, Any]:
+    if more:
+        return str.maketrans(table, *more)
+    return str.maketrans({key_of(k): v for k, v in table.items()} if isinstance(table, dict) else table)
+
+
 CALLBACKS = Rule(any_value=True, callbacks=True)
 TYPES: dict[str, SafeType] = {
     "int": SafeType("int", int, make_int), "float": SafeType("float", float, unary(float)), "bool": SafeType("bool", bool, bool),
@@ -118,3 +137,5 @@ TYPES: dict[str, SafeType] = {
 TYPES["dict"].members["fromkeys"] = Fn(
     "dict.fromkeys", lambda keys, value=None: dict.fromkeys([key_of(k) for k in growing(keys)], value), CALLBACKS
 )
+TYPES["int"].members["from_bytes"] = Fn("int.from_bytes", from_bytes, CALLBACKS)
+TYPES["str"].members["maketrans"] = Fn("str.maketrans", make_translation, CALLBACKS)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from codevision_lite.sandbox.array_trace import keep
-from codevision_lite.sandbox.builtin_types import CALLBACKS, TYPES, accounted, growing, unary
-from codevision_lite.sandbox.facade import SAFE_TYPES, Fn, Method, Module, SafeType, UserMeta, attribute, session
+from codevision_lite.sandbox.builtin_types import CALLBACKS, TYPES, accounted, gathered, growing, unary
+from codevision_lite.sandbox.facade import SAFE_TYPES, Fn, Method, Module, SafeType, UserMeta, session
 from codevision_lite.sandbox.guards import (
     EXCEPTION_TYPES,
     EXCEPTIONS,
@@ -22,12 +22,16 @@ from codevision_lite.sandbox.guards import (
     call,
     is_user,
     iterate,
+    key_of,
+    keyed,
     setattribute,
     ticking,
 )
+from codevision_lite.sandbox.lookup import attribute
 from codevision_lite.sandbox.operators import binary
 from codevision_lite.sandbox.stops import RefusedAttribute, RefusedCall, RefusedName, TooLarge
 from codevision_lite.sandbox.text import check_tree, formatted, to_repr, to_text
+from codevision_lite.sandbox.virtual import Buffer
 
 ABSENT = {
     "open": "files do not exist in the sandbox; the picture is in `image`",
@@ -40,10 +44,12 @@ ABSENT = {
 
 
 def print_(*values: Any, sep: Any = " ", end: Any = "\n", file: Any = None, flush: Any = None) -> None:
-    separator = " " if sep is None else to_text(sep)
+    separator, write = " " if sep is None else to_text(sep), session.budget.write
+    if type(file) is Buffer:
+        write = file.write
     for i, value in enumerate(values):
-        session.budget.write((separator if i else "") + to_text(value))
-    session.budget.write("\n" if end is None else to_text(end))
+        write((separator if i else "") + to_text(value))
+    write("\n" if end is None else to_text(end))
 
 
 def enumerate_(obj: Any, start: int = 0) -> Iterator[Any]:
@@ -79,18 +85,17 @@ def next_(obj: Any, *default: Any) -> Any:
 
 
 def sorted_(obj: Any, *, key: Any = None, reverse: bool = False) -> list[Any]:
-    items = list(growing(obj))
-    check_tree(items)
+    items = gathered(obj)
     session.budget.ticks_left -= len(items) >> 2
-    return sorted(items, key=None if key is None else lambda v: call(key, v), reverse=bool(reverse))
+    return sorted(items, key=keyed(key), reverse=bool(reverse))
 
 
 def extreme(pick: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, key: Any = None, **default: Any) -> Any:
         items = growing(args[0]) if len(args) == 1 else args
-        if isinstance(items, list | tuple):
-            check_tree(items)
-        return pick(items, key=None if key is None else lambda v: call(key, v), **default)
+        if key is None:  # else only what it returns is compared
+            items = (key_of(v) for v in items)
+        return pick(items, key=keyed(key), **default)
 
     return run
 
@@ -154,6 +159,8 @@ def _is_a(obj: Any, kind: Any) -> bool:
 
 def issubclass_(cls: Any, kinds: Any) -> bool:
     def real(k: Any) -> Any:
+        if not isinstance(k, type | SafeType):
+            raise TypeError("issubclass() arguments must be classes or a tuple of classes")
         return k.real if type(k) is SafeType else k
 
     return issubclass(real(cls), tuple(real(k) for k in (kinds if isinstance(kinds, tuple) else (kinds,))))
@@ -203,6 +210,8 @@ def setattr_(obj: Any, name: Any, value: Any) -> None:
 
 
 def abs_(value: Any) -> Any:
+    if is_user(value):
+        return abs(value)
     result = unary(abs)(value)
     if isinstance(value, np.ndarray):
         keep((value,), {}, result)

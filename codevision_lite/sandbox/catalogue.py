@@ -22,7 +22,7 @@ from codevision_lite.sandbox import (
 from codevision_lite.sandbox.budget import Budget
 from codevision_lite.sandbox.builtins_ import make_builtins
 from codevision_lite.sandbox.facade import Fn, Module, Rule, session
-from codevision_lite.sandbox.stops import RefusedImport
+from codevision_lite.sandbox.stops import RefusedAttribute, RefusedImport
 from codevision_lite.sandbox.text import formatted
 from codevision_lite.sandbox.virtual import show_picture
 
@@ -36,7 +36,8 @@ PREIMPORTED = {  # names that models use without importing them
     "base64": "base64",
 }  # fmt: skip
 ALLOWED = (
-    "PIL, numpy, cv2, math, json, re, random, itertools, functools, collections, statistics, time, datetime, io, base64, string, typing"
+    "PIL, numpy, cv2, math, json, re, random, itertools, functools, collections, dataclasses, statistics, time, datetime, io, base64, "
+    "string, typing"
 )
 draw_on = pil_modules.draw_on
 
@@ -63,6 +64,13 @@ def import_from(name: str, member: str) -> Any:
     raise RefusedImport(f"{name}.{member} is not available in the sandbox{hint}")
 
 
+def type_name(obj: Any) -> str:
+    """obj.__class__.__name__, for the code's own objects and for exceptions."""
+    if not (guards.is_user(obj) or isinstance(obj, Exception)):
+        raise RefusedAttribute("__class__ is not available in the sandbox; use type(x)")
+    return type(obj).__name__
+
+
 def seed(value: int) -> None:
     session.seed, session.np_random, session.random = value, None, None
     cv2.setRNGSeed(value)  # OpenCV has no generator objects; its state is per thread
@@ -80,6 +88,7 @@ def make_namespace() -> dict[str, Any]:
         "_inplace_attr_": operators.inplace_attr, "_format_": formatted, "_unpack_": guards.unpack, "_getiter_": guards.iterate,
         "_except_": classes.caught, "_with_": classes.enter, "_decorator_": classes.decorator, "_Meta_": classes.make_class,
         "_super_": guards.Super, "_import_": import_, "_import_from_": import_from,
+        "_type_name_": type_name,
     }  # fmt: skip
     return names
 

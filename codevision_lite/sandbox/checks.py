@@ -7,13 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFont
 
 from codevision_lite.sandbox.facade import session
 from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.stops import TooLarge
 
+BIG = 1 << 53
 Check = Callable[[tuple[Any, ...], dict[str, Any]], None]
+
+
+def largest_prime(n: int) -> int:
+    """The largest prime factor: what a Fourier transform of this length suffers from."""
+    factor, largest = 2, 1
+    while factor * factor <= n:
+        if n % factor:
+            factor += 1
+        else:
+            n, largest = n // factor, factor
+    return max(n, largest)
 
 
 def argument(args: tuple[Any, ...], kwargs: dict[str, Any], index: int, name: str, default: Any = None) -> Any:
@@ -23,6 +35,11 @@ def argument(args: tuple[Any, ...], kwargs: dict[str, Any], index: int, name: st
 
 def numbers_in(value: Any, depth: int = 0) -> float:
     """The largest absolute number inside an argument; infinity for nan. Arrays count by their extremes."""
+    kind = type(value)
+    if kind is int and -BIG < value < BIG:
+        return float(abs(value))
+    if kind is float and value == value:
+        return abs(value)
     if isinstance(value, bool) or value is None or isinstance(value, str | bytes):
         return 0.0
     if isinstance(value, int | float | np.number):
@@ -58,6 +75,10 @@ def text(limit: int, index: int = 2) -> Check:
                 raise TooLarge(f"the text is too long to be drawn (at most {limit} characters)")
         if numbers_in(kwargs.get("stroke_width", 0)) > 100:
             raise TooLarge("stroke_width is too large (at most 100)")
+        values = (*args, *kwargs.values())
+        side = max((float(v.size) for v in values if isinstance(v, ImageFont.FreeTypeFont)), default=10.0)
+        length = sum(len(v) for v in values if isinstance(v, str | bytes))
+        spend_work(20.0 * length * (side + 2 * numbers_in(kwargs.get("stroke_width", 0))) ** 2, "this text")
 
     return check
 
@@ -105,6 +126,7 @@ def _short(box: Any) -> str:
 def rotated_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     image = args[0]
     angle = argument(args, kwargs, 1, "angle", 0)
+    spend_work(image.width * image.height * sampling_cost(argument(args, kwargs, 2, "resample", 0)), "this rotation")
     if not math.isfinite(float(angle)) or abs(float(angle)) > 1e9:
         raise ValueError(f"angle {angle} is not an angle in degrees")
     if argument(args, kwargs, 3, "expand", False):
@@ -121,7 +143,38 @@ def same_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         session.budget.spend_pixels(*args[0].size)
 
 
-FILTER_COST = {"RankFilter": 1.0, "MedianFilter": 1.0, "MinFilter": 1.0, "MaxFilter": 1.0, "ModeFilter": 1.0}
+def sampling_cost(resample: Any) -> float:
+    """Steps per pixel of a warp: nearest, bilinear, bicubic."""
+    return {0: 70.0, 2: 250.0}.get(resample if isinstance(resample, int) else 3, 500.0)
+
+
+def warped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Image.transform: the size, and for a mesh the area of all its boxes."""
+    size_argument(1, "size")(args, kwargs)
+    size, method, data = (argument(args, kwargs, i, n) for i, n in ((1, "size"), (2, "method"), (3, "data")))
+    pixels = float(size[0]) * float(size[1])
+    if int(method) == Image.Transform.MESH:
+        pixels = sum(abs(float(box[2] - box[0]) * float(box[3] - box[1])) for box, _ in data)
+    spend_work(pixels * sampling_cost(argument(args, kwargs, 4, "resample", 0)), "this transform")
+
+
+def quantized(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Image.quantize: median cut (0), maximum coverage (1), k-means rounds afterwards."""
+    small(256)(args, kwargs)
+    same_size(args, kwargs)
+    method, rounds = argument(args, kwargs, 2, "method", 0), numbers_in(argument(args, kwargs, 3, "kmeans", 0))
+    cost = {1: 20_000.0, 2: 100.0}.get(method if isinstance(method, int) else 0, 3_000.0) + 10_000.0 * rounds
+    spend_work(args[0].width * args[0].height * cost, "this palette")
+
+
+def spread(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    small(10_000)(args, kwargs)
+    same_size(args, kwargs)
+    spend_work(args[0].width * args[0].height * 1000.0, "this effect")
+
+
+# Steps per pixel, band and cell of the window, of the filters that sort; measured.
+FILTER_COST = {"RankFilter": 90.0, "MedianFilter": 90.0, "MinFilter": 90.0, "MaxFilter": 90.0, "ModeFilter": 30.0}
 
 
 def filter_cost(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -131,7 +184,9 @@ def filter_cost(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     name = type(kernel).__name__
     pixels = image.width * image.height * len(image.getbands())
     if name in FILTER_COST:
-        spend_work(pixels * float(kernel.size) ** 2 * 3, f"ImageFilter.{name}({kernel.size})")
+        spend_work(pixels * float(kernel.size) ** 2 * FILTER_COST[name], f"ImageFilter.{name}({kernel.size})")
+    else:
+        spend_work(pixels * 200.0, "this filter")
     radius = getattr(kernel, "radius", 0)
     if numbers_in(radius) > 2000:
         raise TooLarge("the filter radius is too large (at most 2000)")

@@ -16,7 +16,9 @@ from RestrictedPython.transformer import RestrictingNodeTransformer
 # (__getattr__, __array__, __index__, __reduce__, __init_subclass__, __del__, ...).
 CLASS_METHODS = frozenset(
     "__init__ __post_init__ __repr__ __str__ __len__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __call__ __iter__ __next__ "
-    "__enter__ __exit__ __contains__ __getitem__ __setitem__ __add__ __sub__ __mul__ __truediv__ __neg__ __bool__ __hash__".split()
+    "__enter__ __exit__ __contains__ __getitem__ __setitem__ __delitem__ __bool__ __hash__ __neg__ __pos__ __abs__ __invert__ "
+    "__add__ __sub__ __mul__ __truediv__ __floordiv__ __mod__ __pow__ __and__ __or__ __xor__ __matmul__ "
+    "__radd__ __rsub__ __rmul__ __rtruediv__ __iadd__ __isub__ __imul__ __itruediv__".split()
 )
 PREFIX = "_u_"  # user names that start with an underscore get this prefix: they can never spell a hook or a private attribute
 
@@ -104,6 +106,9 @@ class Policy(RestrictingNodeTransformer):
         return self.rename(node, node.attr)
 
     def visit_Attribute(self, node: ast.Attribute) -> Any:
+        inner = node.value
+        if node.attr == "__name__" and isinstance(inner, ast.Attribute) and inner.attr == "__class__" and isinstance(node.ctx, ast.Load):
+            return ast.copy_location(hook("_type_name_", self.visit(inner.value)), node)  # self.__class__.__name__: a text
         name = self.attribute_name(node)
         value = self.visit(node.value)
         if isinstance(node.ctx, ast.Load):

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from codevision_lite.sandbox import cv2_checks as checks
+from codevision_lite.sandbox import cv2_objects as objects
 from codevision_lite.sandbox import cv2_trace as ct
-from codevision_lite.sandbox.array_trace import keep, lose
-from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule
+from codevision_lite.sandbox.array_trace import keep, lose, put, trace_of
+from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, session
 from codevision_lite.sandbox.guards import EXCEPTION_TYPES
 from codevision_lite.sandbox.stops import RefusedCall
 
@@ -30,7 +31,7 @@ KEEPING = (
     "connectedComponents connectedComponentsWithStats watershed grabCut floodFill calcBackProject "
     "pyrMeanShiftFiltering sqrBoxFilter scaleAdd compare cartToPolar polarToCart spatialGradient cornerHarris cornerMinEigenVal "
     "preCornerDetect illuminationChange "
-    "colorChange textureFlattening decolor thresholdWithMask insertChannel mixChannels insert"
+    "colorChange textureFlattening decolor thresholdWithMask insertChannel mixChannels insert copyTo blendLinear stackBlur"
 ).split()
 DRAWING = (
     "line rectangle circle ellipse polylines fillPoly fillConvexPoly putText arrowedLine drawContours drawMarker drawKeypoints".split()
@@ -48,7 +49,8 @@ PLAIN = (  # no picture comes out, or its geometry is not followed
     "minEnclosingTriangle findNonZero trace determinant invert solve eigen getDerivKernels getGaborKernel seamlessClone "
     "createHanningWindow getOptimalDFTSize "
     "clipLine ellipse2Poly borderInterpolate cubeRoot fastAtan2 useOptimized checkRange hasNonZero accumulate accumulateWeighted "
-    "mulSpectrums dct idct BFMatcher_create"
+    "mulSpectrums dct idct BFMatcher_create getFontScaleFromHeight drawMatches getTickCount "
+    "getTickFrequency"
 ).split()
 GEOMETRY = {
     "resize": ct.resize, "rotate": ct.rotate, "flip": ct.flip, "transpose": ct.transpose, "warpAffine": ct.warp_affine,
@@ -98,20 +100,21 @@ def factory(name: str, methods: dict[str, Any]) -> Fn:
     kind = type(f"cv2_{name}", (Algorithm,), {"__slots__": ()})
 
     def calling(method: str, trace: Any) -> Meth:
+        check = objects.METHOD_CHECKS.get(method) or objects.detector(name)
+
         def run(self: Algorithm, *args: Any, **kwargs: Any) -> Any:
             pictures(args)
-            checks.general(args, kwargs)
+            check(args, kwargs)
             return getattr(self.inner, method)(*args, **kwargs)
 
         return Meth(run, Rule(trace=None if trace is None else lambda args, kwargs, result: trace(args[1:], kwargs, result)))
 
     ATTRIBUTES[kind] = {m: calling(m, t) for m, t in methods.items()}
-    return Fn(f"cv2.{name}", lambda *a, **k: kind(name, real(*a, **k)), Rule(check=checks.factory))
+    return Fn(f"cv2.{name}", lambda *a, **k: kind(name, real(*a, **k)), Rule(check=objects.factory(name)))
 
 
 def imread(path: Any, flags: int = 1) -> np.ndarray:
     """Any path gives the current picture, in BGR as cv2.imread."""
-    from codevision_lite.sandbox.array_trace import put, trace_of
     from codevision_lite.sandbox.virtual import stored_picture
 
     picture = stored_picture(path)
@@ -133,7 +136,10 @@ def imencode(extension: str, array: np.ndarray, *options: Any) -> Any:
 
     if {"JPG": "JPEG"}.get(extension.strip(".").upper(), extension.strip(".").upper()) not in FORMATS:
         raise RefusedCall(f"the format {extension[:10]} is not available in the sandbox")
-    return cv2.imencode(extension, array)
+    done, data = cv2.imencode(extension, array)
+    if (trace := trace_of(array)) is not None:
+        session.encoded[hash(data.tobytes())] = trace
+    return done, data
 
 
 def imdecode(data: Any, flags: int = 1) -> np.ndarray:
@@ -141,7 +147,10 @@ def imdecode(data: Any, flags: int = 1) -> np.ndarray:
 
     picture = decode_picture(bytes(data) if isinstance(data, bytes) else np.asarray(data, np.uint8).tobytes())
     array = np.asarray(picture.convert("L" if flags == 0 else "RGB"))
-    return np.ascontiguousarray(array[..., ::-1]) if array.ndim == 3 else array.copy()
+    result = np.ascontiguousarray(array[..., ::-1]) if array.ndim == 3 else array.copy()
+    if (trace := trace_of(picture)) is not None:
+        put(result, trace)
+    return result
 
 
 def make_table() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from codevision_lite.sandbox.array_trace import Args, Kwargs, keep, lose, move, 
 from codevision_lite.sandbox.checks import argument
 from codevision_lite.sandbox.numpy_trace import side_trace
 from codevision_lite.sandbox.oplog import measure_change, record
-from codevision_lite.sandbox.pil_trace import apply_dihedral
+from codevision_lite.sandbox.pil_trace import apply_dihedral, off_centre
 from codevision_lite.sandbox.trace import UNKNOWN, Matrix, inverse, multiply, translation
 
 T = Image.Transpose
@@ -27,7 +27,7 @@ def kept(name: str) -> Any:
         if not outputs:
             return
         first = args[0] if args else None
-        if "anchor" in kwargs or any(isinstance(a, tuple) and a != (-1, -1) and name in ("erode", "dilate", "filter2D") for a in args[3:5]):
+        if moves_content(name, args, kwargs):
             lose(args, kwargs, result)
             return
         source = trace_of(first) if isinstance(first, np.ndarray) else None
@@ -37,6 +37,19 @@ def kept(name: str) -> Any:
             record(name, measure_change(first, outputs[0]), **named)
 
     return trace
+
+
+KERNELS = {"filter2D": (2, "kernel"), "erode": (1, "kernel"), "dilate": (1, "kernel"), "morphologyEx": (2, "kernel")}
+
+
+def moves_content(name: str, args: Args, kwargs: Kwargs) -> bool:
+    """A filter whose weight or anchor lies off its centre shifts the picture."""
+    if "anchor" in kwargs or any(isinstance(a, tuple) and a != (-1, -1) and name in KERNELS for a in args[3:5]):
+        return True
+    if name == "sepFilter2D":
+        return any(off_centre(np.asarray(argument(args, kwargs, i, n)).reshape(-1, 1)) for i, n in ((2, "kernelX"), (3, "kernelY")))
+    kernel = argument(args, kwargs, *KERNELS[name]) if name in KERNELS else None
+    return kernel is not None and off_centre(np.asarray(kernel))
 
 
 def drawn(name: str) -> Any:

@@ -7,6 +7,7 @@ classes of the libraries never reach the code. Does not hold the tables: pil_fac
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType, GeneratorType, MethodType
@@ -66,10 +67,23 @@ class Fn:
         self.name, self.func, self.rule = name, func, rule
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs and not args and not self.rule.any_value:
+            args, kwargs = first_by_position(kwargs)
         return invoke(self.func, self.rule, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<function {self.name}>"
+
+
+# The names that library functions give to their first argument: passed by name it is moved to its place, where checks and traces look.
+FIRST_NAMES = ("src", "src1", "img", "image", "image1", "im1", "im", "obj", "object", "fp", "a", "m", "arr", "array", "x", "images", "data")
+
+
+def first_by_position(kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    for name in FIRST_NAMES:
+        if name in kwargs:
+            return (kwargs[name],), {k: v for k, v in kwargs.items() if k != name}
+    return (), kwargs
 
 
 class Method:
@@ -85,6 +99,16 @@ class Method:
 
     def __repr__(self) -> str:
         return f"<method {self.name}>"
+
+
+def forward(name: str) -> Callable[..., Any]:
+    """A method that calls the object's own method `name`. (A default argument would not do: the code could pass another name.)"""
+    return lambda obj, *args, **kwargs: getattr(obj, name)(*args, **kwargs)
+
+
+def forward_inner(name: str) -> Callable[..., Any]:
+    """The same for a stand-in whose library object is in `.inner`."""
+    return lambda obj, *args, **kwargs: getattr(obj.inner, name)(*args, **kwargs)
 
 
 class Module:
@@ -132,6 +156,8 @@ class SafeType:
         return f"<class '{self.name}'>"
 
     def __eq__(self, other: Any) -> bool:
+        if isinstance(other, np.dtype):  # arr.dtype == np.uint8
+            return isinstance(self.real, type) and self.real is not object and other == self.real
         return isinstance(other, SafeType) and self.real == other.real
 
     def __hash__(self) -> int:
@@ -207,6 +233,8 @@ def check_value(value: Any, callbacks: bool, depth: int = 0) -> None:
     raise RefusedCall(f"a {kind.__name__} can not be passed to this function")
 
 
+CELL_BYTES = {str: 1, bytes: 1, bytearray: 1, list: 24, tuple: 8, dict: 100, set: 60, frozenset: 60, deque: 8}
+UNACCOUNTED = 10_000  # cells of a text or container below which nobody counts
 PASSIVE: set[type] = set()  # types without attributes that may be passed (filters, iterators of ours, ...)
 
 
@@ -217,7 +245,11 @@ def invoke(func: Callable[..., Any], rule: Rule, args: tuple[Any, ...], kwargs: 
     if budget.ticks_left <= 0:
         budget.look()
     if rule.any_value:
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        cell = CELL_BYTES.get(type(result))
+        if cell is not None and len(result) > UNACCOUNTED:
+            budget.spend_bytes(cell * len(result))
+        return result
     for value in args:
         check_value(value, rule.callbacks)
     for value in kwargs.values():
@@ -258,61 +290,3 @@ def without_target(args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -
 
 def unwrap(value: Any) -> Any:
     return value.real if type(value) is SafeType else value
-
-
-def attribute(obj: Any, name: str) -> Any:
-    """The attribute `name` of obj as the code may see it. Raises RefusedAttribute, AttributeError."""
-    kind = type(obj)
-    table = ATTRIBUTES.get(kind)
-    if table is not None:
-        entry = table.get(name)
-        if entry is not None:
-            return entry.get(obj) if type(entry) is Attr else Method(obj, name, entry.func, entry.rule)
-        raise missing(obj, name)
-    if kind is Module:
-        return obj.get(name)
-    if kind is SafeType:
-        if name == "__name__":
-            return obj.real.__name__
-        if name in obj.members:
-            return obj.members[name]
-        raise missing(obj, name)
-    if isinstance(kind, UserMeta) or isinstance(obj, UserMeta):
-        return user_attribute(obj, name)
-    if name == "__name__" and isinstance(obj, FunctionType | type):
-        return obj.__name__
-    if isinstance(obj, Exception):
-        return exception_attribute(obj, name)
-    if isinstance(obj, tuple) and hasattr(kind, "_fields"):  # our namedtuples
-        if name in kind._fields:
-            return getattr(obj, name)
-        if name in ("_u__replace", "_u__asdict"):
-            return Method(obj, name[3:], getattr(kind, name[3:]), PLAIN)
-    for base in kind.__mro__[1:]:  # subclasses of listed library types (np.float64 of float, OrderedDict of dict)
-        if base in ATTRIBUTES and name in ATTRIBUTES[base]:
-            entry = ATTRIBUTES[base][name]
-            return entry.get(obj) if type(entry) is Attr else Method(obj, name, entry.func, entry.rule)
-    raise missing(obj, name)
-
-
-def user_attribute(obj: Any, name: str) -> Any:
-    if name.startswith("__") and name != "__name__":
-        raise RefusedAttribute(f"{name} is not available in the sandbox")
-    if isinstance(obj, UserMeta) and name != "__name__" and not any(name in vars(k) for k in obj.__mro__[:-1]):
-        raise AttributeError(f"class '{obj.__name__}' has no attribute '{name}'")  # getattr would find type's own methods
-    if name == "__name__" and not isinstance(obj, UserMeta):
-        raise missing(obj, name)
-    return getattr(obj, name)
-
-
-def exception_attribute(obj: Exception, name: str) -> Any:
-    if name == "args":
-        return tuple(a if type(a) in SCALARS else str(a)[:200] for a in obj.args)
-    raise missing(obj, name)
-
-
-def missing(obj: Any, name: str) -> Exception:
-    kind = obj.name if type(obj) is SafeType else type(obj).__name__
-    if not name.startswith("_") and not hasattr(type(obj), name) and type(obj) is not SafeType:
-        return AttributeError(f"'{kind}' object has no attribute '{name}'")
-    return RefusedAttribute(f"'{name}' of {kind} is not available in the sandbox")

@@ -13,27 +13,15 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from types import FunctionType, GeneratorType, MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from codevision_lite.sandbox.array_trace import after_index, after_pixel, after_store
-from codevision_lite.sandbox.facade import (
-    ATTRIBUTES,
-    Attr,
-    Box,
-    Fn,
-    Method,
-    Module,
-    SafeType,
-    UserMeta,
-    attribute,
-    check_value,
-    invoke,
-    missing,
-    session,
-)
+from codevision_lite.sandbox.facade import ATTRIBUTES, Attr, Box, Fn, Method, Module, SafeType, UserMeta, check_value, invoke, session
+from codevision_lite.sandbox.lookup import attribute, missing
 from codevision_lite.sandbox.stops import RefusedCall, TooLarge
-from codevision_lite.sandbox.text import check_tree
+from codevision_lite.sandbox.text import NESTED_BASES, account, check_tree
 
 LISTS = (list, tuple, str, bytes, bytearray, dict, set, frozenset, range)
 EXCEPTIONS = {
@@ -41,7 +29,8 @@ EXCEPTIONS = {
     if isinstance(kind, type) and issubclass(kind, Exception) and "Group" not in name
 }  # fmt: skip
 EXCEPTION_TYPES = set(EXCEPTIONS.values())  # facades add theirs (cv2.error, UnidentifiedImageError, ...)
-NOT_CALLABLE = "this can not be called in the sandbox"
+MEMBERS = "_members_"  # where the code's own enums keep their members; no name of the code can be spelled like this
+NAMED_METHODS: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()  # methods of class X(NamedTuple)
 
 
 def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -102,10 +91,10 @@ def super_method(proxy: Super, name: str) -> Any:
     if name.startswith("__") and name != "__init__":
         raise missing(proxy.obj, name)
     for base in type(proxy.obj).__mro__[type(proxy.obj).__mro__.index(proxy.cls) + 1 : -1]:
-        if name in vars(base):
+        if isinstance(base, UserMeta) and name in vars(base):
             return getattr(super(proxy.cls, proxy.obj), name)
     if name == "__init__":
-        return lambda: None
+        return (lambda *args: Exception.__init__(proxy.obj, *args)) if isinstance(proxy.obj, Exception) else (lambda: None)
     raise AttributeError(f"'super' object has no attribute '{name}'")
 
 
@@ -122,13 +111,16 @@ def getitem(obj: Any, key: Any) -> Any:
     if kind in LISTS or kind in READABLE or isinstance(obj, tuple):
         if kind is dict or kind in READABLE:
             check_tree(key)
-        return obj[key]
+        return obj[key] if type(key) is not slice else account(obj[key])
     if isinstance(obj, Box) and hasattr(kind, "read_item"):
         return obj.read_item(key)
     if type(kind) is UserMeta:
         return obj[key]
     if kind is SafeType or kind is Typing:  # list[int], Tuple[int, int]
         return obj
+    if kind is UserMeta and MEMBERS in vars(obj):
+        check_tree(key)
+        return vars(obj)[MEMBERS][key]
     raise TypeError(f"'{kind.__name__}' object is not subscriptable")
 
 
@@ -147,16 +139,26 @@ def before_index(obj: np.ndarray, key: Any) -> None:
     """Account for what fancy indexing allocates; refuse fields of structured arrays."""
     if type(key) is int or type(key) is slice:
         return
-    parts, cells, used = key if type(key) is tuple else (key,), 1, 0
-    for part in parts:
-        if isinstance(part, np.ndarray) and part.dtype == np.bool_:
-            cells, used = cells * max(1, part.size), used + part.ndim
-        elif isinstance(part, np.ndarray | list):
-            cells, used = cells * max(1, np.size(part)), used + 1
-        elif isinstance(part, str):
+    used, shapes, whole = 0, [], 1.0  # axes of obj, shapes of the index arrays, cells along the axes that slices pick
+    for part in key if type(key) is tuple else (key,):
+        if isinstance(part, str):
             raise RefusedCall("arrays with named fields are not available in the sandbox")
-    if cells > 10_000:
-        session.budget.spend_bytes(float(cells) * math.prod(obj.shape[used:]) * obj.dtype.itemsize, "this selection")
+        if isinstance(part, np.ndarray) and part.dtype == np.bool_:
+            shapes, used = [*shapes, (part.size,)], used + part.ndim
+        elif isinstance(part, np.ndarray | list):
+            shapes, used = [*shapes, np.shape(part)], used + 1
+        elif isinstance(part, slice) and used < obj.ndim:
+            whole, used = whole * obj.shape[used], used + 1
+        elif part is not None and part is not Ellipsis:
+            used += 1
+    if shapes:  # index arrays are broadcast against each other
+        try:
+            picked = float(math.prod(np.broadcast_shapes(*shapes)))
+        except ValueError:  # numpy says what is wrong
+            return
+        cells = picked * whole * math.prod(map(float, obj.shape[used:]))
+        if cells > 10_000:
+            session.budget.spend_bytes(cells * obj.dtype.itemsize, "this selection")
 
 
 class Writer:
@@ -209,7 +211,10 @@ def setitem(obj: Any, key: Any, value: Any) -> None:
         check_tree(key)
         obj[key] = value
     elif kind is list or kind is bytearray:
-        obj[key] = list(iterate(value)) if type(key) is slice and kind is list else value
+        if type(key) is slice:
+            value = account(list(iterate(value))) if kind is list else value
+            session.budget.spend_bytes(8 * len(obj))
+        obj[key] = value
     elif isinstance(obj, Box) and hasattr(kind, "write_item"):
         check_value(value, False)
         obj.write_item(key, value)
@@ -267,6 +272,8 @@ def iterate(obj: Any) -> Any:
         return obj
     if type(kind) is UserMeta:
         return ticking(iter(obj))
+    if kind is UserMeta and MEMBERS in vars(obj):
+        return list(vars(obj)[MEMBERS].values())
     if isinstance(obj, Box) and hasattr(kind, "read_iter"):
         return obj.read_iter()
     if isinstance(obj, LISTS) or any(base in ITERABLE for base in kind.__mro__):
@@ -274,13 +281,14 @@ def iterate(obj: Any) -> Any:
     raise TypeError(f"'{kind.__name__}' object is not iterable")
 
 
+HASHED = {str, bytes, range, dict, set, frozenset, OrderedDict}  # `in` compares with few elements
 ITERABLE: set[type] = {deque, OrderedDict, type({}.keys()), type({}.values()), type({}.items())}
 
 
 def star(obj: Any) -> Any:
     obj = iterate(obj)
-    if type(obj) is range:
-        session.budget.spend_bytes(40 * len(obj))
+    if hasattr(obj, "__len__"):
+        session.budget.spend_bytes((40 if type(obj) is range else 8) * len(obj))
     return obj
 
 
@@ -294,9 +302,14 @@ def star_kwargs(obj: Any) -> Any:
 
 
 def key_of(obj: Any) -> Any:
-    if type(obj) is tuple or type(obj) is frozenset:
+    if isinstance(obj, NESTED_BASES):
         check_tree(obj)  # hashing nested tuples that share their parts takes exponential time in one C call
     return obj
+
+
+def keyed(key: Any) -> Any:
+    """A key function of the code, for sorting and the like: what it returns is compared by C code."""
+    return None if key is None else lambda value: key_of(call(key, value))
 
 
 def contains(item: Any, box: Any) -> bool:
@@ -305,9 +318,10 @@ def contains(item: Any, box: Any) -> bool:
         check_value(item, False)
         return item in box
     if kind in LISTS or kind in ITERABLE:
-        check_tree(item)
-        if kind is list or kind is tuple:
-            check_tree(box)
+        if isinstance(item, NESTED_BASES):
+            check_tree(item)
+            if kind not in HASHED:
+                check_tree(box)
         return item in box
     if kind is BigRange or type(kind) is UserMeta:
         return item in box
@@ -318,4 +332,4 @@ def unpack(obj: Any) -> Any:
     obj = iterate(obj)
     if type(obj) is range and len(obj) > 10_000:
         raise TooLarge("too many values to unpack")
-    return obj
+    return account(obj)  # `a, *b = obj` makes a list of it

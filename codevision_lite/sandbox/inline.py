@@ -43,7 +43,7 @@ def execute(code: str, images: Sequence[Image.Image], image_index: int, limits: 
             exec(program.code, namespace)
         outcome = choose(namespace, provided, limits)
     except BaseException as error:
-        outcome = failed(error, code, limits)
+        outcome = told(error, code, limits)
         error.__traceback__ = None
     finally:
         namespace.clear()
@@ -77,6 +77,16 @@ def provide(names: frozenset[str], image_index: int, n_images: int) -> dict[str,
         if f"image_clue_{i}" in names:  # the name that PyVision's prompt gives to pictures
             provided[f"image_clue_{i}"] = source(i)
     return provided
+
+
+def told(error: BaseException, code: str, limits: Limits) -> Outcome:
+    """failed(), whatever the exception of the code does while it is read."""
+    try:
+        return failed(error, code, limits)
+    except (Exception, LimitReached):
+        if not isinstance(error, Exception | LimitReached):
+            raise
+        return Outcome("error", "The code ended with an exception that can not be shown.")
 
 
 def failed(error: BaseException, code: str, limits: Limits) -> Outcome:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from types import TracebackType
 
+import numpy as np
+
 from codevision_lite.sandbox.limits import Limits
 from codevision_lite.sandbox.stops import LimitReached, Refused
-from codevision_lite.sandbox.text import to_text
+from codevision_lite.sandbox.text import exception_args, to_text
 
 CODE_NAME = "<code>"
 PATH = re.compile(r"(?:/[\w.\-]+){2,}/?")
@@ -27,10 +29,9 @@ LIMIT_ADVICE = {
 
 def wrong_result(name: str, value: object) -> str:
     """`result` was assigned, but not to a picture."""
-    shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
-    return (
-        f"No image: `{name}` is a {type(value).__name__}{shape}. Assign a PIL image or an array of shape (H, W) or (H, W, 3) to `result`."
-    )
+    shape = f" of shape {value.shape}" if isinstance(value, np.ndarray) else ""
+    wanted = "Assign a PIL image or an array of shape (H, W) or (H, W, 3) to `result`."
+    return f"No image: `{name}` is a {type(value).__name__[:80]}{shape}. {wanted}"
 
 
 def no_result(namespace: dict[str, object], provided: dict[str, object]) -> str:
@@ -39,7 +40,7 @@ def no_result(namespace: dict[str, object], provided: dict[str, object]) -> str:
 
     for name, value in reversed(namespace.items()):
         if isinstance(value, Image.Image) and not any(value is p for p in provided.values()) and not name.startswith("_"):
-            return f"No result: `{name}` ({value.width}x{value.height}) was made but not assigned. End with result = {name}."
+            return f"No result: `{name[:80]}` ({value.width}x{value.height}) was made but not assigned. End with result = {name[:80]}."
     return NO_RESULT
 
 
@@ -63,15 +64,16 @@ def error_message(error: BaseException, source: str, limits: Limits, hint: str =
 def kind_of(error: BaseException) -> str:
     if isinstance(error, LimitReached):
         return {"timeout": "Timeout", "memory": "Memory limit", "output": "Output limit"}[error.kind]
-    return type(error).__name__ if type(error).__name__ != "error" else "cv2.error"
+    return type(error).__name__[:80] if type(error).__name__ != "error" else "cv2.error"
 
 
 def describe(error: BaseException) -> str:
     """The text of an exception, shortened; OpenCV's own file and line are dropped."""
-    if isinstance(error, SyntaxError):
-        return str(error.msg)[:300]
+    if isinstance(error, SyntaxError) and type(error.msg) is str:
+        return error.msg[:300]
+    args = exception_args(error)
     try:
-        text = to_text(error.args[0])[:2000] if len(error.args) == 1 else ", ".join(to_text(a)[:200] for a in error.args[:8])
+        text = to_text(args[0])[:2000] if len(args) == 1 else ", ".join(to_text(a)[:200] for a in args[:8])
     except (Exception, LimitReached):
         text = "(no text)"
     if text.startswith("OpenCV("):
@@ -81,7 +83,7 @@ def describe(error: BaseException) -> str:
 
 def line_of(error: BaseException) -> int | None:
     """The innermost line of the code, from the traceback or the compiler."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and type(error.lineno) is int:
         return error.lineno
     if getattr(error, "lineno", None) is not None and isinstance(error, Refused):
         return error.lineno  # type: ignore[attr-defined]

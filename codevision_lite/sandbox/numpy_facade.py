@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from codevision_lite.sandbox import numpy_extra as extra
 from codevision_lite.sandbox import numpy_join as join
 from codevision_lite.sandbox import numpy_make as make
 from codevision_lite.sandbox import numpy_more as more
 from codevision_lite.sandbox import numpy_trace as nt
 from codevision_lite.sandbox.array_trace import blank, keep, lose
 from codevision_lite.sandbox.checks import small
-from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, SafeType, session
+from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, SafeType, forward, session
 from codevision_lite.sandbox.guards import EXCEPTION_TYPES
 from codevision_lite.sandbox.numpy_make import check_dtype, fromarray_input
+from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.stops import RefusedCall
 
 ELEMENTWISE = (
@@ -31,18 +33,20 @@ ELEMENTWISE = (
     "bitwise_xor "
     "bitwise_not invert left_shift right_shift greater greater_equal less less_equal equal not_equal isnan isinf isfinite isclose where "
     "nan_to_num deg2rad rad2deg radians degrees real imag angle conj conjugate heaviside sinc i0 copysign logaddexp gcd lcm isin in1d "
-    "real_if_close signbit digitize interp acos asin atan atan2 pow bitwise_invert divmod modf"
+    "real_if_close signbit digitize interp acos asin atan atan2 pow bitwise_invert divmod modf arcsinh arccosh arctanh acosh asinh atanh "
+    "isneginf isposinf isreal iscomplex ldexp frexp bitwise_count cross"
 ).split()
 REDUCTIONS = (
     "sum mean std var min max amin amax ptp median average percentile quantile nanmean nanmedian nanstd nanvar nanmin nanmax nansum prod "
-    "nanpercentile any all argmax argmin count_nonzero nanargmax nanargmin"
+    "nanpercentile any all argmax argmin count_nonzero nanargmax nanargmin nanprod"
 ).split()
 SCRAMBLING = (  # the geometry of their results is not followed
     "sort argsort unique bincount cumsum cumprod nonzero argwhere flatnonzero searchsorted trapezoid diff ediff1d cov corrcoef "
     "histogram_bin_edges union1d intersect1d setdiff1d setxor1d partition argpartition lexsort roll "
     "compress extract take_along_axis packbits unpackbits triu tril trim_zeros polyval polyder polyint roots poly gradient unravel_index "
     "ravel_multi_index ix_ resize delete insert put_along_axis array_equal allclose array_equiv isscalar ndim shape size may_share_memory "
-    "shares_memory iscomplexobj isrealobj result_type can_cast promote_types issubdtype unwrap apply_over_axes"
+    "shares_memory iscomplexobj isrealobj result_type can_cast promote_types issubdtype unwrap apply_over_axes "
+    "trace diagonal nancumsum cumulative_sum"
 ).split()
 VIEWS = (
     "rot90 flip fliplr flipud transpose swapaxes moveaxis rollaxis squeeze expand_dims atleast_1d atleast_2d atleast_3d ravel "
@@ -93,6 +97,7 @@ def view(array: np.ndarray, dtype: Any = None) -> np.ndarray:
 
 def tolist(array: np.ndarray) -> Any:
     session.budget.spend_bytes(40 * array.size)
+    spend_work(1000.0 * array.size, "this list")
     return array.tolist()
 
 
@@ -123,32 +128,30 @@ def array_table() -> dict[str, Attr | Meth]:
         **{n: method(n, Rule(check=bounded, trace=lose)) for n in SCRAMBLING_METHODS},
         **{n: method(n, Rule(trace=nt.viewed)) for n in "transpose swapaxes reshape squeeze ravel flatten".split()},
         "sort": in_place("sort"), "partition": in_place("partition"),
-        "repeat": Meth(join.repeat, Rule(trace=nt.repeated)), "take": Meth(join.take, Rule(trace=lose)),
-        "dot": Meth(join.dot, Rule(trace=nt.dotted)),
+        "repeat": Meth(join.repeat, Rule(trace=nt.repeated)), "take": Meth(join.take, Rule(trace=nt.taken)),
+        "dot": Meth(join.dot, Rule(trace=nt.dotted)), "put": Meth(extra.in_place(extra.put), Rule()),
         "tolist": Meth(tolist, Rule()), "tobytes": Meth(tobytes, Rule()), "item": method("item", Rule()), "fill": Meth(fill, Rule()),
     }  # fmt: skip
 
 
 def scalar_table() -> dict[str, Attr | Meth]:
-    def wrap(name: str) -> Meth:
-        return Meth(lambda v, *a, **k: getattr(v, name)(*a, **k), Rule())
-
     return {
         **{n: Attr(lambda v, n=n: getattr(v, n)) for n in ("dtype", "shape", "ndim", "size", "real", "imag", "itemsize", "T")},
-        **{n: wrap(n) for n in SCALAR_METHODS},
-        "tobytes": wrap("tobytes"),
+        **{n: Meth(forward(n), Rule()) for n in SCALAR_METHODS},
+        "tobytes": Meth(forward("tobytes"), Rule()),
     }  # fmt: skip
 
 
 def make_numpy() -> dict[str, Any]:
     elementwise = Rule(check=make.elementwise_check, trace=keep)
     table: dict[str, Any] = {n: forwarded(n, elementwise) for n in ELEMENTWISE if hasattr(np, n)}
+    table |= {n: forwarded(n, Rule(check=make.slow_check, trace=keep)) for n in ("i0", "isin")}
     table |= {n: forwarded(n, Rule(check=make.elementwise_check, trace=nt.reduced)) for n in REDUCTIONS if hasattr(np, n)}
-    table |= {n: forwarded(n, Rule(check=make.scrambling_check, trace=lose)) for n in SCRAMBLING if hasattr(np, n)}
+    checks = make.SCRAMBLING_CHECKS
+    table |= {n: forwarded(n, Rule(check=checks.get(n, make.scrambling_check), trace=lose)) for n in SCRAMBLING if hasattr(np, n)}
     table |= {n: forwarded(n, Rule(trace=nt.viewed)) for n in VIEWS if hasattr(np, n)}
-    splitting = Rule(check=make.scrambling_check, trace=nt.split)
-    table |= {n: forwarded(n, splitting) for n in "split array_split hsplit vsplit".split()}
-    table |= {n: Fn(f"np.{n}", f, rule) for n, (f, rule) in join.FUNCTIONS.items()}
+    table |= {n: forwarded(n, Rule(check=checks[n], trace=nt.split)) for n in "split array_split hsplit vsplit".split()}
+    table |= {n: Fn(f"np.{n}", f, rule) for n, (f, rule) in join.FUNCTIONS.items()} | extra.functions()
     for n in SCALAR_TYPES:
         if hasattr(np, n):
             kind = getattr(np, n)
@@ -203,6 +206,7 @@ def install() -> dict[str, Module]:
     table |= {n.partition(".")[2]: m for n, m in submodules.items()}
     table["mgrid"], table["ogrid"] = join.Grid(np.mgrid), join.Grid(np.ogrid)
     table["r_"], table["c_"] = join.Joiner(np.r_), join.Joiner(np.c_)
+    table["s_"], table["index_exp"] = join.Slices(False), join.Slices(True)
     hint = "files and raw memory are not; use array functions"
     return {"numpy": Module("numpy", table, hint), **submodules}
 

@@ -88,7 +88,9 @@ def take(a: Any, indices: Any, axis: Any = None, **kwargs: Any) -> np.ndarray:
 def dot(a: Any, b: Any) -> Any:
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim and b.ndim:
-        check_broadcast("@", a, b)
+        inner = max(1.0, float(a.shape[-1]))
+        session.budget.spend_bytes(8.0 * a.size * b.size / inner**2, "this array")
+        spend_work(float(a.size) * b.size / inner, "this product")
     return np.dot(a, b)
 
 
@@ -113,7 +115,7 @@ def reshape(a: Any, *args: Any, **kwargs: Any) -> np.ndarray:
 
 
 def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
-    if isinstance(bins, int | float) and bins > 1e6:
+    if not isinstance(bins, np.ndarray | list | tuple) and numbers_in(bins) > 1e6:
         raise TooLarge("too many bins")
     if isinstance(bins, str):
         bins = 50
@@ -122,7 +124,8 @@ def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, we
 
 
 def histogram2d(x: Any, y: Any, bins: Any = 10, **kwargs: Any) -> Any:
-    if numbers_in(bins) > 3000 and not isinstance(bins, np.ndarray):
+    each = bins if isinstance(bins, list | tuple) and len(bins) == 2 else (bins, bins)
+    if max(np.size(b) if np.ndim(b) else numbers_in(b) for b in each) > 3000:
         raise TooLarge("too many bins")
     return np.histogram2d(x, y, bins, **kwargs)
 
@@ -153,6 +156,8 @@ def percentile(f: Any) -> Any:
     def run(a: Any, q: Any, axis: Any = None, *args: Any, **kwargs: Any) -> Any:
         if np.size(q) > 1000:
             raise TooLarge("too many percentiles (at most 1000)")
+        kept = 1.0 if axis is None or not np.ndim(a) else np.size(a) / max(1, min(np.shape(a)))
+        session.budget.spend_bytes(8.0 * np.size(q) * kept, "these percentiles")
         return f(a, q, axis, *args, **kwargs)
 
     return run
@@ -176,7 +181,17 @@ def frombuffer(data: Any, dtype: Any = float, count: int = -1, offset: int = 0) 
 
 
 def piecewise_apply(f: Any, axis: int, array: Any, *args: Any) -> np.ndarray:
-    return np.apply_along_axis(lambda row: call(f, row, *args), axis, np.asarray(array))
+    array, first = np.asarray(array), True
+
+    def run(row: np.ndarray) -> Any:
+        nonlocal first
+        result = call(f, row, *args)
+        if first:  # numpy makes room for as many results as there are rows
+            first = False
+            session.budget.spend_bytes(8.0 * np.size(result) * array.size / max(1, row.size), "this array")
+        return result
+
+    return np.apply_along_axis(run, axis, array)
 
 
 def vectorize(f: Any, **kwargs: Any) -> Any:
@@ -207,8 +222,20 @@ class Grid(Box):
             if isinstance(s, slice):
                 step = s.step if s.step is not None else 1
                 total *= abs(step) if isinstance(step, complex) else max(0.0, (float(s.stop) - float(s.start or 0)) / float(step))
-        session.budget.spend_bytes(16.0 * total)
+        session.budget.spend_bytes(8.0 * total * max(2, len(key) if isinstance(key, tuple) else 1), "this grid")
         return self.grid[key]
+
+
+class Slices(Box):
+    """np.s_ and np.index_exp."""
+
+    __slots__ = ("always_tuple",)
+
+    def __init__(self, always_tuple: bool) -> None:
+        self.always_tuple = always_tuple
+
+    def read_item(self, key: Any) -> Any:
+        return (key,) if self.always_tuple and type(key) is not tuple else key
 
 
 class Joiner(Grid):
@@ -239,12 +266,12 @@ FUNCTIONS: dict[str, tuple[Any, Rule]] = {
     "vstack": (joined(np.vstack), Rule(trace=nt.vstacked)), "dstack": (joined(np.dstack), Rule(trace=nt.channels)),
     "stack": (joined(np.stack), Rule(trace=nt.stacked)), "column_stack": (joined(np.column_stack), Rule(trace=lose)),
     "append": (append, Rule(trace=lose)), "repeat": (repeat, Rule(trace=nt.repeated)), "tile": (tile, Rule(trace=nt.tiled)),
-    "kron": (kron, Rule(trace=nt.kroned)), "pad": (pad, Rule(trace=nt.padded)), "take": (take, Rule(trace=lose)),
+    "kron": (kron, Rule(trace=nt.kroned)), "pad": (pad, Rule(trace=nt.padded)), "take": (take, Rule(trace=nt.taken)),
     "dot": (dot, Rule(trace=nt.dotted)), "matmul": (matmul, Rule(trace=nt.dotted)), "outer": (outer, Rule(trace=lose)),
     "broadcast_to": (broadcast_to, Rule(trace=lose)), "reshape": (reshape, Rule(trace=nt.viewed)), "histogram": (histogram, Rule()),
     "roots": (roots(np.roots), Rule()), "poly": (roots(np.poly), Rule()),
     **{n: (percentile(getattr(np, n)), Rule(check=elementwise_check, trace=nt.reduced_second))
-       for n in ("percentile", "quantile", "nanpercentile")},
+       for n in ("percentile", "quantile", "nanpercentile", "nanquantile")},
     "histogram2d": (histogram2d, Rule()), "bincount": (bincount, Rule()), "polyfit": (polyfit, Rule()),
     "convolve": (convolve, Rule(trace=lose)),
     "copyto": (copyto, Rule()), "vectorize": (vectorize, Rule(callbacks=True)),

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from codevision_lite.sandbox.checks import numbers_in
+from codevision_lite.sandbox.checks import argument, numbers_in
 from codevision_lite.sandbox.facade import Box, SafeType, session
 from codevision_lite.sandbox.guards import BigRange
+from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.stops import RefusedCall, TooLarge
 from codevision_lite.sandbox.text import check_tree
+
+STEPS_PER_CELL = 300.0  # of the slower elementwise functions (power, floor_divide, sin), in 0.1 ns; measured
 
 
 def check_dtype(dtype: Any) -> int:
@@ -67,13 +70,14 @@ def elementwise_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Inputs broadcast against each other; the result has 8 bytes a cell."""
     if "dtype" in kwargs:
         check_dtype(kwargs["dtype"])
-    shapes = [a.shape for a in args if isinstance(a, np.ndarray)]
-    total = 0
-    for a in args:
+    if "kind" in kwargs:  # np.isin(kind="table") makes a table of the whole range of values
+        raise RefusedCall("the argument 'kind' is not available in the sandbox")
+    values = (*args, *kwargs.values()) if kwargs else args
+    for a in values:
         if isinstance(a, list | tuple):
-            total += check_tree(a)
+            check_tree(a)
+    shapes = [a.shape if isinstance(a, np.ndarray) else np.shape(a) for a in values if isinstance(a, np.ndarray | list | tuple)]
     if not shapes:
-        session.budget.spend_bytes(8.0 * total)
         return
     if len(set(shapes)) == 1:
         n = float(math.prod(shapes[0]))
@@ -84,7 +88,13 @@ def elementwise_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             n = float(sum(math.prod(s) for s in shapes))
     if n > 100_000:
         session.budget.spend_bytes(8.0 * n, "this array")
-        session.budget.ticks_left -= int(n / 1e5)
+        spend_work(STEPS_PER_CELL * n, "this computation")
+
+
+def slow_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """np.i0, np.isin: ten times slower than the rest."""
+    elementwise_check(args, kwargs)
+    spend_work(10 * STEPS_PER_CELL * sum(float(a.size) for a in args if isinstance(a, np.ndarray)), "this computation")
 
 
 def scrambling_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -92,12 +102,42 @@ def scrambling_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     elementwise_check((), kwargs)
     total = sum(a.size for a in args if isinstance(a, np.ndarray)) + sum(check_tree(a) for a in args if isinstance(a, list | tuple))
     session.budget.spend_bytes(16.0 * total)
-    session.budget.ticks_left -= int(total / 1e4)
-    for a in (*args, *kwargs.values()):
-        if isinstance(a, int | float) and numbers_in(a) > 1e9:
-            raise TooLarge("a number in the arguments is too large")
-        if isinstance(a, tuple) and cells(a) > 5e7 and all(isinstance(v, int) for v in a):
-            raise TooLarge("a shape in the arguments is too large")
+    spend_work(500.0 * total * (6 if kwargs.get("axis") is not None else 1), "this")
+    for a in (*args[1:], *kwargs.values()):
+        if not isinstance(a, np.ndarray) and numbers_in(a) > 1e8:
+            raise TooLarge("a number in the arguments is too large (at most 1e8)")
+
+
+def few(index: int, name: str, limit: int) -> Any:
+    """scrambling_check, and an argument that says how often or how many."""
+
+    def check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        scrambling_check(args, kwargs)
+        value = argument(args, kwargs, index, name, 0)
+        if not isinstance(value, np.ndarray) and numbers_in(value) > limit:
+            raise TooLarge(f"{name} is too large (at most {limit:,})")
+
+    return check
+
+
+def resized(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """np.resize"""
+    spend_cells(argument(args, kwargs, 1, "new_shape", 1))
+
+
+def covariance(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """np.cov and np.corrcoef: a square of the number of rows (or of columns)."""
+    scrambling_check(args, kwargs)
+    n = float(max((max(np.shape(a), default=1) for a in args), default=1))
+    session.budget.spend_bytes(8.0 * n * n, "this matrix")
+    spend_work(n * n * sum(float(np.size(a)) for a in args) / max(1.0, n), "this matrix")
+
+
+SECTIONS = few(1, "indices_or_sections", 100_000)
+SCRAMBLING_CHECKS = {
+    "diff": few(1, "n", 100), "resize": resized, "cov": covariance, "corrcoef": covariance,
+    "histogram_bin_edges": few(1, "bins", 1_000_000), **dict.fromkeys(("split", "array_split", "hsplit", "vsplit"), SECTIONS),
+}  # fmt: skip
 
 
 # -- creation --------------------------------------------------------------------------------------------------------------
@@ -119,7 +159,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C") -> np
 
 def like(f: Any) -> Any:
     def run(a: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        kwargs.pop("subok", None)
+        if kwargs.pop("subok", None) is not None or "shape" in kwargs:
+            spend_cells(kwargs.get("shape", 1))
         array = pictures_as_arrays(a)
         array = array if isinstance(array, np.ndarray) else np.asarray(array)
         dtype = kwargs.get("dtype", args[-1] if args and isinstance(args[-1], type | np.dtype | str) and f is not np.full_like else None)
@@ -209,7 +250,8 @@ def spaced(f: Any) -> Any:
 def square(f: Any) -> Any:
     def run(n: Any, m: Any = None, *args: Any, **kwargs: Any) -> Any:
         check_dtype(kwargs.get("dtype"))
-        spend_cells((n, m if isinstance(m, int) else n))
+        m = kwargs.pop("M", m)
+        spend_cells((n, n if m is None else m))
         return f(n, m, *args, **kwargs) if m is not None else f(n, *args, **kwargs)
 
     return run

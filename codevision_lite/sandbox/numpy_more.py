@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from codevision_lite.sandbox.array_trace import lose
+from codevision_lite.sandbox.checks import argument, largest_prime, numbers_in
 from codevision_lite.sandbox.facade import ATTRIBUTES, Box, Fn, Meth, Rule, session
+from codevision_lite.sandbox.numpy_make import cells, elementwise_check
 from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.stops import TooLarge
 
@@ -25,9 +27,9 @@ def linalg_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for a in args:
         shape = np.shape(a)
         if len(shape) >= 2:
-            spend_work(25.0 * math.prod(map(float, shape)) * min(shape[-2:]), "this matrix computation")
+            spend_work(80.0 * math.prod(map(float, shape)) * min(shape[-2:]), "this matrix computation")
         session.budget.spend_bytes(16.0 * math.prod(map(float, shape)))
-    if len(args) > 1 and isinstance(args[1], int) and abs(args[1]) > 10_000:
+    if len(args) > 1 and np.ndim(args[1]) == 0 and numbers_in(args[1]) > 10_000:
         raise TooLarge("the exponent is too large")
 
 
@@ -38,12 +40,14 @@ def norm_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 def fft_check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     cells = math.prod(map(float, np.shape(args[0]))) if np.ndim(args[0]) else float(args[0])
-    for extra in (*args[1:3], kwargs.get("n"), kwargs.get("s")):
-        for n in extra if isinstance(extra, list | tuple) else (extra,):
-            if isinstance(n, int) and n > 16_384:
-                raise TooLarge("the transform is too long")
+    for extra in (*args[1:2], kwargs.get("n"), kwargs.get("s")):  # the size of the transform replaces that of some axes
+        if numbers_in(extra) > 16_384:
+            raise TooLarge("the transform is too long")
+        for n in [] if extra is None else np.ravel(extra):
+            cells *= max(1.0, float(n) / max(1, min(np.shape(args[0]), default=1)))
     session.budget.spend_bytes(32.0 * cells, "this transform")
-    spend_work(40.0 * cells, "this transform")
+    slow = any(largest_prime(int(n)) > 1000 for n in np.shape(args[0]) if n > 1000)
+    spend_work((2500.0 if slow else 400.0) * cells, "this transform")
 
 
 def generator() -> np.random.RandomState:
@@ -53,25 +57,26 @@ def generator() -> np.random.RandomState:
     return session.np_random
 
 
+SIZE_AT = {  # where `size` stands among the positional arguments
+    "random": 0, "random_sample": 0, "ranf": 0, "sample": 0, "standard_normal": 0, "poisson": 1, "exponential": 1, "choice": 1,
+    "randint": 2, "integers": 2, "random_integers": 2, "normal": 2, "uniform": 2, "binomial": 2, "beta": 2, "gamma": 2, "laplace": 2,
+    "multivariate_normal": 2, "triangular": 3,
+}  # fmt: skip
+
+
 def draw(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], source: Any) -> Any:
     """Call a sampling method after its size is known."""
-    sizes = [v for v in (*args, *kwargs.values()) if isinstance(v, int | tuple | list)]
-    if name in ("rand", "randn"):
-        cells = math.prod(float(a) for a in args) if args else 1.0
-    else:
-        cells = max(
-            (math.prod(float(n) for n in (s if isinstance(s, tuple | list) else (s,)) if isinstance(n, int)) for s in sizes[-1:]),
-            default=1.0,
-        )
-        if name in ("randint", "integers", "random_integers", "permutation", "choice"):
-            size = kwargs.get(
-                "size", args[2] if len(args) > 2 and name == "randint" else (args[1] if len(args) > 1 and name == "choice" else None)
-            )
-            cells = math.prod(float(n) for n in (size if isinstance(size, tuple | list) else (size if size is not None else 1,)))
-            if name in ("permutation", "choice") and args and isinstance(args[0], int):
-                cells = max(cells, float(args[0]))
-    session.budget.spend_bytes(8.0 * cells, "this array")
-    session.budget.ticks_left -= int(cells / 1e4)
+    size = args if name in ("rand", "randn") else argument(args, kwargs, SIZE_AT.get(name, 99), "size")
+    drawn = cells(size if size is not None else 1)
+    if name in ("permutation", "choice") and args and not np.ndim(args[0]):
+        drawn = max(drawn, numbers_in(args[0]))
+    if name == "multivariate_normal":
+        n = float(np.size(argument(args, kwargs, 0, "mean", 0)))
+        drawn *= n
+        spend_work(80.0 * n**3, "this distribution")
+    elementwise_check(args, {k: v for k, v in kwargs.items() if isinstance(v, np.ndarray | list)})  # parameters are broadcast
+    session.budget.spend_bytes(8.0 * drawn, "this array")
+    session.budget.ticks_left -= int(drawn / 1e4)
     return getattr(source, name)(*args, **kwargs)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codevision_lite.sandbox.array_trace import Args, Kwargs, is_picture, keep, lose, put, size_of, spoil, trace_of, traces_in
+from codevision_lite.sandbox.array_trace import Args, Kwargs, is_picture, keep, looked_up, lose, put, size_of, spoil, trace_of, traces_in
 from codevision_lite.sandbox.checks import argument
 from codevision_lite.sandbox.facade import session
 from codevision_lite.sandbox.oplog import record
@@ -251,6 +251,15 @@ def repeated(args: Args, kwargs: Kwargs, result: Any) -> None:
     put(result, moved(trace, (kx, 0.0, 0.0, 0.0, ky, 0.0, 0.0, 0.0, 1.0), *size_of(result)))
     if axis < 2:
         record("resize", size=list(size_of(result)))
+
+
+def taken(args: Args, kwargs: Kwargs, result: Any) -> None:
+    """np.take(table, picture) looks every pixel up; along an axis it picks rows."""
+    indices = argument(args, kwargs, 1, "indices")
+    if isinstance(indices, np.ndarray) and argument(args, kwargs, 2, "axis") is None and isinstance(result, np.ndarray):
+        looked_up(indices, result)
+    else:
+        lose(args, kwargs, result)
 
 
 def tiled(args: Args, kwargs: Kwargs, result: Any) -> None:

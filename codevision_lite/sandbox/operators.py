@@ -6,7 +6,9 @@ arithmetic. Does not stop slow but bounded arithmetic; the clock is looked at be
 
 from __future__ import annotations
 
+import math
 import operator
+from collections import deque
 from fractions import Fraction
 from typing import Any
 
@@ -14,10 +16,11 @@ import numpy as np
 from PIL import Image
 
 from codevision_lite.sandbox.array_trace import after_arithmetic, after_matmul
-from codevision_lite.sandbox.facade import attribute, check_value, session
+from codevision_lite.sandbox.facade import check_value, session
 from codevision_lite.sandbox.guards import getitem, is_user, iterate, setattribute, setitem
+from codevision_lite.sandbox.lookup import attribute
 from codevision_lite.sandbox.stops import RefusedCall, TooLarge
-from codevision_lite.sandbox.text import check_tree, percent
+from codevision_lite.sandbox.text import NESTED_BASES, VIEWS, check_tree, percent
 
 BINARY = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv, "%": operator.mod,
@@ -33,10 +36,12 @@ COMPARE = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operato
 UNARY = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
 NUMBERS = frozenset({int, float, bool, complex})
 GROWING = frozenset({"*", "**", "<<", "*=", "**=", "<<="})
+STEPS_PER_SECOND = 1e10  # costs are given in steps of 0.1 ns of one core of 2024
 MAX_BITS = 100_000
 MAX_LENGTH = 10_000_000
-SEQUENCES = (str, bytes, bytearray, list, tuple)
-CONTAINERS = (list, tuple, dict, set, frozenset)
+SEQUENCES = (str, bytes, bytearray, list, tuple, deque)
+HASHING = (dict, *VIEWS)
+CONTAINERS = (list, tuple, set, frozenset, deque, *HASHING)
 
 
 def binary(op: str, a: Any, b: Any) -> Any:
@@ -72,7 +77,7 @@ def inplace(op: str, a: Any, b: Any) -> Any:
         return percent(a, b)
     if type(a) is list and op == "+=":
         b = list(iterate(b))
-        session.budget.spend_bytes(8 * len(b))
+        session.budget.spend_bytes(8 * (len(a) + len(b)))
     result = INPLACE[op](a, b)
     return trace_result(op[:-1], a, b, result)
 
@@ -126,6 +131,9 @@ def check_operands(op: str, a: Any, b: Any) -> None:
             raise TooLarge(f"a sequence of {len(a) + len(b):,} elements is too long")
         budget.spend_bytes((1 if isinstance(a, str | bytes) else 8) * (len(a) + len(b)))
     elif isinstance(a, CONTAINERS) and isinstance(b, CONTAINERS):
+        if isinstance(a, HASHING) or isinstance(b, HASHING):  # items are hashed, counts are compared
+            check_tree(a)
+            check_tree(b)
         budget.spend_bytes(32 * (len(a) + len(b)))
     elif op in GROWING and isinstance(a, int) and isinstance(b, int):
         check_growth(op, a, b)
@@ -145,9 +153,12 @@ def check_broadcast(op: str, a: Any, b: Any) -> None:
             shape_a[-1] if shape_a else 1,
             (shape_b[-1] if len(shape_b) > 1 else 1),
         )
-        batch = int(np.prod(shape_a[:-2], dtype=float))
-        session.budget.spend_bytes(8.0 * batch * rows * cols)
-        spend_work(float(batch) * rows * inner * cols, "this matrix product")
+        try:
+            batch = math.prod(map(float, np.broadcast_shapes(shape_a[:-2], shape_b[:-2])))
+        except ValueError:
+            return  # numpy says what is wrong
+        session.budget.spend_bytes(8.0 * batch * rows * cols, "this array")
+        spend_work(batch * rows * inner * cols, "this matrix product")
         return
     if shape_a == shape_b:
         cells = float(np.prod(shape_a, dtype=float))
@@ -158,13 +169,17 @@ def check_broadcast(op: str, a: Any, b: Any) -> None:
             return  # numpy says what is wrong
     if cells > 1_000_000:
         session.budget.spend_bytes(8.0 * cells, "this array")
+        if op == "**":
+            spend_work(1000.0 * cells, "this power")
 
 
 def spend_work(steps: float, what: str) -> None:
-    """Refuse a native computation of more steps than ~3 s of one core."""
-    if steps > 3e10:
-        raise TooLarge(f"{what} is too large ({steps:.1g} steps); use smaller arrays")
-    session.budget.ticks_left -= int(steps / 1e5)
+    """Refuse a native call that would not end in the time that is left; `steps` of 0.1 ns, estimated."""
+    budget = session.budget
+    if steps > STEPS_PER_SECOND * max(0.0, budget.seconds_left()):
+        needed = steps / STEPS_PER_SECOND
+        raise TooLarge(f"{what} is too large: it would take about {needed:.2g} s; use smaller pictures and arrays")
+    budget.ticks_left -= int(steps / 1e5)
 
 
 def compare(op: str, a: Any, b: Any) -> Any:
@@ -176,7 +191,7 @@ def compare(op: str, a: Any, b: Any) -> Any:
         if type(result) is np.ndarray:
             after_arithmetic(op, (a, b), result)
         return result
-    if isinstance(a, CONTAINERS):
+    if isinstance(a, NESTED_BASES) or isinstance(b, NESTED_BASES):
         check_tree(a)
         check_tree(b)
     return COMPARE[op](a, b)

@@ -15,7 +15,9 @@ from codevision_lite.sandbox.array_trace import keep, lose, put, spoil, trace_of
 from codevision_lite.sandbox.facade import Attr, Box, Meth, Rule, session
 from codevision_lite.sandbox.guards import call
 from codevision_lite.sandbox.numpy_facade import fromarray_input
+from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.stops import RefusedCall, TooLarge
+from codevision_lite.sandbox.trace import UNKNOWN
 from codevision_lite.sandbox.virtual import save_picture, show_picture
 
 MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "RGBX", "RGBa", "La", "I;16", "PA")
@@ -62,7 +64,15 @@ def getdata(image: Image.Image, band: int | None = None) -> list[Any]:
     if image.width * image.height > MAX_LISTED:
         raise TooLarge(f"getdata() of {image.width}x{image.height} pixels is too slow; use np.array(image)")
     session.budget.spend_bytes(100 * image.width * image.height)
+    spend_work(2000.0 * image.width * image.height, "this list")
     return list(image.get_flattened_data(band) if hasattr(image, "get_flattened_data") else image.getdata(band))
+
+
+def getcolors(image: Image.Image, maxcolors: int = 256) -> Any:
+    if not 0 < int(maxcolors) <= 2_000_000:
+        raise ValueError("getcolors needs 1 to 2,000,000 colours")
+    spend_work(500.0 * image.width * image.height, "this count")
+    return image.getcolors(int(maxcolors))
 
 
 def putdata(image: Image.Image, data: Any, *args: Any) -> None:
@@ -89,7 +99,15 @@ def tobytes(image: Image.Image, *encoder: Any) -> bytes:
     if encoder and encoder[0] != "raw":
         raise RefusedCall("tobytes() only gives raw pixels in the sandbox; save into io.BytesIO to encode")
     session.budget.spend_bytes(image.width * image.height * 4)
-    return image.tobytes()
+    data = image.tobytes()
+    if (trace := trace_of(image)) is not None:
+        session.encoded[hash((image.mode, image.size, data))] = trace
+    return data
+
+
+def seek(image: Image.Image, frame: int) -> None:
+    if frame != 0:
+        raise EOFError("no more images in the file")
 
 
 def alpha_in_place(image: Image.Image, im: Image.Image, dest: Any = (0, 0), source: Any = (0, 0)) -> None:
@@ -125,23 +143,24 @@ def image_table() -> dict[str, Attr | Meth]:
         "transpose": simple("transpose", mover_rule(checks.same_size, pil_trace.transpose)),
         "resize": simple("resize", mover_rule(checks.size_argument(1, "size"), pil_trace.resize)),
         "reduce": simple("reduce", mover_rule(checks.small(10_000), pil_trace.reduce)),
-        "transform": simple("transform", mover_rule(checks.size_argument(1, "size"), pil_trace.transform)),
+        "transform": simple("transform", mover_rule(checks.warped, pil_trace.transform)),
         "thumbnail": Meth(pil_trace.thumbnail, Rule()),
         "paste": Meth(_paste, Rule(check=checks.small(1e6, 2), trace=pil_trace.paste)),
         "alpha_composite": Meth(alpha_in_place, Rule(check=checks.small(1e6, 2), trace=pil_trace.paste)),
         "copy": simple("copy", PHOTO), "split": simple("split", PHOTO), "getchannel": simple("getchannel", PHOTO),
         "convert": Meth(convert, Rule(check=checks.same_size, trace=pil_trace.photometric("convert"))),
-        "filter": simple("filter", Rule(check=checks.filter_cost, trace=pil_trace.photometric("filter"))),
+        "filter": simple("filter", Rule(check=checks.filter_cost, trace=pil_trace.filtered)),
         "point": Meth(point, Rule(check=checks.same_size, trace=pil_trace.photometric("point"), callbacks=True)),
-        "quantize": simple("quantize", Rule(check=checks.small(256), trace=pil_trace.photometric("quantize"))),
-        "putalpha": simple("putalpha", PHOTO), "effect_spread": simple("effect_spread", Rule(check=checks.small(10_000), trace=lose)),
+        "quantize": simple("quantize", Rule(check=checks.quantized, trace=pil_trace.photometric("quantize"))),
+        "putalpha": simple("putalpha", PHOTO), "effect_spread": simple("effect_spread", Rule(check=checks.spread, trace=lose)),
         "putdata": Meth(putdata, Rule()), "putpixel": Meth(putpixel, Rule()), "getpixel": Meth(getpixel, Rule()),
         "getdata": Meth(getdata, Rule()), "get_flattened_data": Meth(getdata, Rule()), "load": Meth(Pixels, Rule()),
         "tobytes": Meth(tobytes, Rule()),
         **{n: simple(n, READ) for n in ("getbbox", "getextrema", "histogram", "entropy", "getbands", "getprojection")},
-        "getcolors": simple("getcolors", Rule(check=checks.small(2e6))), "getpalette": simple("getpalette", Rule()),
+        "getcolors": Meth(getcolors, Rule()), "getpalette": simple("getpalette", Rule()),
         "close": Meth(lambda im: None), "verify": Meth(lambda im: None), "tell": Meth(lambda im: 0),
-        "getexif": Meth(lambda im: {}), "show": Meth(show_picture, Rule()), "save": Meth(save_picture, Rule()),
+        "getexif": Meth(lambda im: {}), "seek": Meth(seek, Rule()),
+        "show": Meth(show_picture, Rule()), "save": Meth(save_picture, Rule()),
     }  # fmt: skip
 
 
@@ -168,7 +187,10 @@ def fromarray_trace(args: Any, kwargs: Any, result: Any) -> None:
 def frombytes(mode: str, size: Any, data: Any, *args: Any) -> Image.Image:
     if args and args[0] != "raw":
         raise RefusedCall("frombytes() only reads raw pixels in the sandbox; use Image.open(io.BytesIO(data))")
-    return Image.frombytes(mode, tuple(int(v) for v in size), bytes(data))
+    size, data = tuple(int(v) for v in size), bytes(data)
+    made = Image.frombytes(mode, size, data)
+    put(made, session.encoded.get(hash((mode, size, data)), UNKNOWN))
+    return made
 
 
 def evaluate(image: Image.Image, *args: Any) -> Image.Image:

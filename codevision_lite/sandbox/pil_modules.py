@@ -7,16 +7,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps, ImageStat, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageChops,
+    ImageColor,
+    ImageDraw,
+    ImageEnhance,
+    ImageFilter,
+    ImageFont,
+    ImageOps,
+    ImageStat,
+    UnidentifiedImageError,
+)
 
 from codevision_lite.sandbox import checks, pil_trace
 from codevision_lite.sandbox.array_trace import blank, keep, lose, put, trace_of
 from codevision_lite.sandbox.classes import WITHABLE
-from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, SafeType, session
+from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, SafeType
 from codevision_lite.sandbox.guards import EXCEPTION_TYPES
-from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.oplog import measure_change, record
-from codevision_lite.sandbox.pil_facade import evaluate, fromarray, fromarray_trace, frombytes, image_table, mutable, new
+from codevision_lite.sandbox.pil_draw import draw_on, draw_table, font, font_table
+from codevision_lite.sandbox.pil_facade import evaluate, fromarray, fromarray_trace, frombytes, image_table, new
 from codevision_lite.sandbox.stops import Refused, TooLarge
 from codevision_lite.sandbox.trace import translation
 from codevision_lite.sandbox.virtual import open_picture
@@ -166,101 +178,6 @@ def make_filters() -> dict[str, Any]:
                                 Rule(check=checks.small(limits.get(n, 3000), 0))) for n in made}  # fmt: skip
 
 
-# -- drawing and text --------------------------------------------------------------------------------------------------------
-
-MAX_TEXT = 2000
-
-
-def draw_on(image: Image.Image, mode: str | None = None) -> ImageDraw.ImageDraw:
-    if not isinstance(image, Image.Image):
-        raise TypeError(f"ImageDraw.Draw needs a PIL image, got {type(image).__name__}")
-    mutable(image)
-    draw = ImageDraw.Draw(image, mode)
-    return draw
-
-
-def drawing(name: str, check: Any) -> Meth:
-    real = getattr(ImageDraw.ImageDraw, name)
-
-    def run(draw: ImageDraw.ImageDraw, *args: Any, **kwargs: Any) -> Any:
-        if name == "point":
-            watch_point(draw._image, args[0] if args else kwargs.get("xy"))
-        result = real(draw, *args, **kwargs)
-        named = {f"arg{i}": a for i, a in enumerate(args)} | {k: v for k, v in kwargs.items() if k != "font"}
-        record(f"draw.{name}", **named)
-        return result
-
-    return Meth(run, Rule(check=check))
-
-
-def watch_point(image: Image.Image, xy: Any) -> None:
-    """A single point is a pixel that is written."""
-    if isinstance(xy, list | tuple) and len(xy) == 1:
-        xy = xy[0]
-    if isinstance(xy, list | tuple) and len(xy) == 2 and isinstance(xy[0], int):
-        session.pixels.written(image, image.width * image.height, (xy[0], xy[1]))
-
-
-def bitmap(draw: ImageDraw.ImageDraw, xy: Any, image: Image.Image, fill: Any = None) -> None:
-    draw.bitmap(xy, image, fill)
-    record("draw.bitmap", xy=xy)
-
-
-def textsize(draw: ImageDraw.ImageDraw, text: str, font: Any = None, *args: Any, **kwargs: Any) -> tuple[int, int]:
-    _, _, right, bottom = draw.textbbox((0, 0), text, font=font)
-    return int(right), int(bottom)
-
-
-def getsize(font: Any, text: str, *args: Any, **kwargs: Any) -> tuple[int, int]:
-    return tuple(int(v) for v in font.getbbox(text)[2:])  # type: ignore[return-value]
-
-
-def draw_table() -> dict[str, Attr | Meth]:
-    shapes = small_drawing
-    table: dict[str, Attr | Meth] = {
-        n: drawing(n, shapes)
-        for n in "arc chord ellipse circle line pieslice point polygon regular_polygon rectangle rounded_rectangle".split()
-        if hasattr(ImageDraw.ImageDraw, n)
-    }  # fmt: skip
-    table |= {n: drawing(n, checks.text(MAX_TEXT)) for n in ("text", "multiline_text")}
-    real = ImageDraw.ImageDraw
-    for n in ("textbbox", "textlength", "multiline_textbbox"):
-        table[n] = Meth(getattr(real, n), Rule(check=checks.text(MAX_TEXT)))
-    return table | {"textsize": Meth(textsize, Rule(check=checks.text(MAX_TEXT))), "bitmap": Meth(bitmap, Rule(check=shapes)),
-                    "getfont": Meth(lambda d: d.getfont(), Rule())}  # fmt: skip
-
-
-def small_drawing(args: Any, kwargs: Any) -> None:
-    checks.small(100_000)(args, kwargs)
-    points = args[1] if len(args) > 1 else kwargs.get("xy", ())
-    if isinstance(points, list | tuple) and len(points) > 8:
-        spend_work(10.0 * len(points) * (checks.numbers_in(points) + 1000) * 10, "this drawing")
-    for name in ("width", "radius"):
-        if checks.numbers_in(kwargs.get(name, 0)) > 5000:
-            raise TooLarge(f"{name} is too large (at most 5000)")
-
-
-def font(*args: Any, **kwargs: Any) -> Any:
-    """truetype(path, size) and load_default(size): the built-in font, whatever the path."""
-    path = next((a for a in args if isinstance(a, str)), "")
-    if path and not path.lower().endswith((".ttf", ".otf", ".ttc", ".pfb")) and "." in path.rpartition("/")[2]:
-        raise OSError("cannot open resource")
-    sizes = [a for a in (*args, kwargs.get("size")) if isinstance(a, int | float)]
-    size = sizes[0] if sizes else 10
-    if not 0 < size <= 1000:
-        raise TooLarge("the font size must be between 1 and 1000")
-    return ImageFont.load_default(size)
-
-
-def font_table() -> dict[str, Attr | Meth]:
-    check = Rule(check=checks.text(MAX_TEXT))
-    return {"getbbox": Meth(lambda f, *a, **k: f.getbbox(*a, **k), check),
-            "getlength": Meth(lambda f, *a, **k: f.getlength(*a, **k), check),
-            "getsize": Meth(getsize, check), "size": Attr(lambda f: getattr(f, "size", 10)),
-            "getmetrics": Meth(lambda f: f.getmetrics() if hasattr(f, "getmetrics") else (10, 2), Rule()),
-            "getname": Meth(lambda f: ("Aileron", "Regular"), Rule()), "path": Attr(lambda f: "")}  # fmt: skip
-
-
 # -- the modules -------------------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +191,8 @@ def make_image_module(image_type: SafeType) -> Module:
     members: dict[str, Any] = {
         "Image": image_type, "new": Fn("Image.new", new, Rule(check=size_check, trace=blank)),
         "open": Fn("Image.open", open_picture, Rule()), "fromarray": Fn("Image.fromarray", fromarray, Rule(trace=fromarray_trace)),
-        "frombytes": Fn("Image.frombytes", frombytes, Rule(check=size_check, trace=lose)),
+        "frombytes": Fn("Image.frombytes", frombytes, Rule(check=size_check)),
+        "frombuffer": Fn("Image.frombuffer", frombytes, Rule(check=size_check)),
         "merge": Fn("Image.merge", Image.merge, Rule(trace=merge_trace)), "blend": Fn("Image.blend", Image.blend, PHOTO),
         "composite": Fn("Image.composite", Image.composite, PHOTO), "eval": Fn("Image.eval", evaluate, Rule(trace=keep, callbacks=True)),
         "alpha_composite": Fn("Image.alpha_composite", Image.alpha_composite, PHOTO),
@@ -298,7 +216,7 @@ def merge_trace(args: Any, kwargs: Any, result: Any) -> None:
 def make_chops() -> dict[str, Any]:
     names = (
         "add subtract multiply screen darker lighter difference overlay soft_light hard_light invert logical_and logical_or "
-        "add_modulo subtract_modulo blend composite duplicate constant"
+        "logical_xor add_modulo subtract_modulo blend composite duplicate constant"
     )
     table: dict[str, Any] = photo_ops(ImageChops, "ImageChops", names)
     table["offset"] = Fn("ImageChops.offset", ImageChops.offset, Rule(check=checks.small(1e6), trace=lose))
@@ -314,6 +232,21 @@ class Statistics(Box):
         self.stat = ImageStat.Stat(image, mask)
 
 
+class Table(Box):
+    """A dict that can only be read: nothing that code may write to is shared between runs."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: dict[Any, Any]) -> None:
+        self.rows = rows
+
+    def read_item(self, key: Any) -> Any:
+        return self.rows[key]
+
+    def read_iter(self) -> Any:
+        return iter(list(self.rows))
+
+
 def install() -> dict[str, Module]:
     """Fill ATTRIBUTES for PIL's types; return the facade modules by import name."""
     ATTRIBUTES[Image.Image] = image_table()
@@ -324,6 +257,11 @@ def install() -> dict[str, Module]:
     ATTRIBUTES[Statistics] = {
         n: Attr(lambda s, n=n: getattr(s.stat, n)) for n in "mean median stddev var sum sum2 count extrema rms".split()
     }
+    ATTRIBUTES[Table] = {
+        "keys": Meth(lambda t: list(t.rows)), "values": Meth(lambda t: list(t.rows.values())),
+        "items": Meth(lambda t: list(t.rows.items())),
+        "get": Meth(lambda t, key, default=None: t.rows.get(key, default)),
+    }  # fmt: skip
     WITHABLE.add(Image.Image)
     EXCEPTION_TYPES.add(UnidentifiedImageError)
     methods = {n: Fn(n, m.func, m.rule) for n, m in image_table().items() if type(m) is Meth}  # Image.Image.crop(image, box)
@@ -341,6 +279,7 @@ def install() -> dict[str, Module]:
                                                     for n in ("getrgb", "getcolor")}),
         "PIL.ImageStat": Module("PIL.ImageStat", {"Stat": SafeType("ImageStat.Stat", Statistics, Statistics, Rule())}),
         "PIL.ImageFile": Module("PIL.ImageFile", {}),
+        "PIL.ExifTags": Module("PIL.ExifTags", {n: Table(getattr(ExifTags, n)) for n in ("TAGS", "GPSTAGS")}),
     }  # fmt: skip
     modules["PIL"] = Module(
         "PIL", {k.partition(".")[2]: m for k, m in modules.items()} | {"UnidentifiedImageError": UnidentifiedImageError}

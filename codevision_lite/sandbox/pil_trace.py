@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageFilter
 
-from codevision_lite.sandbox.array_trace import Args, Kwargs, move, put, spoil, trace_of
+from codevision_lite.sandbox.array_trace import Args, Kwargs, lose, move, put, spoil, trace_of
 from codevision_lite.sandbox.checks import argument
 from codevision_lite.sandbox.oplog import measure_change, record
 from codevision_lite.sandbox.trace import IDENTITY, UNKNOWN, Matrix, Trace, pasted, translation
@@ -171,6 +172,28 @@ def paste(args: Args, kwargs: Kwargs, result: Any) -> None:
 def callable_paste(args: Args) -> bool:
     """paste() called as paste(picture, mask): the box is left out."""
     return not (len(args) > 2 and isinstance(args[2], Image.Image))
+
+
+MAX_SHIFT = 0.6  # px between the centre of a kernel and that of its weight (0.5 for EMBOSS) where a picture still counts as in place
+
+
+def off_centre(kernel: np.ndarray) -> bool:
+    weight = np.abs(kernel.astype(np.float64))
+    if kernel.ndim != 2 or not weight.sum() > 0:
+        return True
+    ys, xs = np.indices(weight.shape)
+    centre = [float((axis * weight).sum() / weight.sum()) - (n - 1) / 2 for axis, n in zip((ys, xs), weight.shape, strict=True)]
+    return max(map(abs, centre)) > MAX_SHIFT
+
+
+def filtered(args: Args, kwargs: Kwargs, result: Any) -> None:
+    """Image.filter keeps the geometry, unless the code's own kernel shifts the picture."""
+    chosen = argument(args, kwargs, 1, "filter")
+    if type(chosen) is ImageFilter.Kernel and off_centre(np.reshape(chosen.filterargs[3], chosen.filterargs[0])):
+        lose(args[:1], {}, result)
+        record("filter", measure_change(args[0], result), arg0=chosen)
+    else:
+        photometric("filter")(args, kwargs, result)
 
 
 def thumbnail(image: Any, size: Any, *args: Any, **kwargs: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -115,29 +116,24 @@ class Worker:
             hello, _ = wire.receive(self.sock, time.perf_counter() + START_S, 1000, 0)
         except (OSError, wire.Closed, ValueError) as e:
             raise SandboxError("a sandbox worker could not start") from e
+        self.waiting = select.poll()
+        self.waiting.register(self.sock, select.POLLIN)
+        self.sock.settimeout(limits.wall_s + GRACE_S + 5)
         self.isolation = str(hello.get("isolation", "soft"))
 
     def is_alive(self) -> bool:
         """An idle worker says nothing; one that died has closed its socket."""
-        try:
-            self.sock.setblocking(False)
-            self.sock.recv(1, socket.MSG_PEEK)  # end of file, or an answer that nobody asked for
-            return False
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+        return not self.waiting.poll(0)  # end of file, or an answer that nobody asked for
 
-    def run(self, code: str, images: Sequence[Image.Image], index: int, keys: Keys) -> tuple[Run, bool]:
+    def run(self, code: str, images: Sequence[Image.Image], numbers: Sequence[int], index: int, keys: Keys) -> tuple[Run, bool]:
         """The run, and whether the worker can be used again."""
-        rows, parts, drop = self.shelf.plan(images, keys)
+        rows, parts, drop = self.shelf.plan(images, numbers, keys)
         start = time.perf_counter()
         deadline = start + self.limits.wall_s + GRACE_S
         try:
-            self.sock.settimeout(self.limits.wall_s + GRACE_S + 5)
             wire.send(self.sock, {"code": code, "index": index, "images": rows, "drop": drop}, parts, self.shared)
             head, pixels = wire.receive(self.sock, deadline, MAX_REPLY, 4 * self.limits.output_pixels + 1)
-            run = wire.unpack_run(head, wire.pixels_of(head, pixels, self.shared), self.limits)
+            run = wire.unpack_run(head, wire.pixels_of(head, pixels, self.shared), self.limits, len(images))
         except TimeoutError:
             return self.stopped("timeout", start), False
         except (wire.Closed, OSError):
@@ -192,22 +188,23 @@ class Pool:
         self._finalizer = weakref.finalize(self, Zygote.close, self.zygote)  # a forgotten close() leaves nothing behind
 
     def run(self, code: str, images: Sequence[Image.Image], index: int) -> Run:
-        worker = self.take(images)
+        numbers = [self.keys.of(image) for image in images]
+        worker = self.take(numbers)
         reusable = False
         try:
-            run, reusable = worker.run(code, images, index, self.keys)
+            run, reusable = worker.run(code, images, numbers, index, self.keys)
         finally:
             self.give_back(worker, reusable)
         return run
 
-    def take(self, images: Sequence[Image.Image]) -> Worker:
+    def take(self, numbers: Sequence[int]) -> Worker:
         """An idle worker, preferably one that has the pictures."""
         with self.free:
             while not self.idle and not self.closed:
                 self.free.wait()
             if self.closed:
                 raise SandboxError("the sandbox is closed")
-            best = max(self.idle, key=lambda w: w.shelf.overlap(images, self.keys)) if len(self.idle) > 1 else self.idle[0]
+            best = max(self.idle, key=lambda w: w.shelf.overlap(numbers)) if len(self.idle) > 1 else self.idle[0]
             self.idle.remove(best)
         if best.is_alive():
             return best

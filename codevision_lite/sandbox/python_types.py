@@ -6,12 +6,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
-from codevision_lite.sandbox.builtin_types import _codec, growing
-from codevision_lite.sandbox.facade import ATTRIBUTES, PLAIN, Attr, Meth, session
-from codevision_lite.sandbox.guards import call, key_of
+from codevision_lite.sandbox.builtin_types import _codec, gathered, growing
+from codevision_lite.sandbox.facade import ATTRIBUTES, Attr, Meth, session
+from codevision_lite.sandbox.guards import key_of, keyed
 from codevision_lite.sandbox.operators import MAX_LENGTH
 from codevision_lite.sandbox.stops import TooLarge
-from codevision_lite.sandbox.text import check_tree, format_map, format_method
+from codevision_lite.sandbox.text import NESTED_BASES, check_tree, format_map, format_method
 
 STR = (
     "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric "
@@ -64,8 +64,8 @@ def _errors(errors: str) -> str:
 
 
 def expandtabs(text: str, size: int = 8) -> str:
-    if abs(size) > 1000:
-        raise TooLarge("the tab size is too large")
+    if abs(size) > 1000 or len(text) + abs(size) * text.count("\t") > MAX_LENGTH:
+        raise TooLarge("the text would be too long")
     return text.expandtabs(size)
 
 
@@ -79,12 +79,12 @@ def translate(text: str, table: dict[int, Any]) -> str:
 def checked(real: Callable[..., Any]) -> Meth:
     """A method that compares or hashes its argument."""
 
-    def run(obj: Any, *args: Any) -> Any:
-        for a in args:
-            check_tree(a)
-        if isinstance(obj, list | tuple | deque):
-            check_tree(obj if isinstance(obj, list | tuple) else list(obj))
-        return real(obj, *args)
+    def run(obj: Any, value: Any, *more: Any) -> Any:
+        if isinstance(value, NESTED_BASES):
+            check_tree(value)
+            if isinstance(obj, list | tuple | deque):
+                check_tree(obj)
+        return real(obj, value, *more)
 
     return Meth(run)
 
@@ -98,10 +98,19 @@ def extending(real: Callable[..., Any]) -> Meth:
     return Meth(run)
 
 
+def hashing(real: Callable[..., Any]) -> Meth:
+    """A method of a set that takes iterables, whose items it hashes."""
+
+    def run(obj: Any, *others: Any) -> Any:
+        return real(obj, *[gathered(o) for o in others])
+
+    return Meth(run)
+
+
 def sort(items: list[Any], *, key: Any = None, reverse: bool = False) -> None:
     session.budget.ticks_left -= len(items) >> 2
     check_tree(items)
-    items.sort(key=None if key is None else lambda v: call(key, v), reverse=bool(reverse))
+    items.sort(key=keyed(key), reverse=bool(reverse))
 
 
 def update(target: dict[Any, Any], *args: Any, **kwargs: Any) -> None:
@@ -150,18 +159,17 @@ def install() -> None:
         "update": Meth(update), "keys": view("keys"), "values": view("values"), "items": view("items"),
     }  # fmt: skip
     sets = "difference intersection issubset issuperset symmetric_difference union isdisjoint".split()
-    ATTRIBUTES[frozenset] = {n: extending(getattr(set, n)) for n in sets} | listed(frozenset, "copy")
-    ATTRIBUTES[set] = {n: extending(getattr(set, n)) for n in sets} | listed(set, "clear copy pop") | {
-        n: extending(getattr(set, n)) for n in ("update", "difference_update", "intersection_update", "symmetric_difference_update")
+    ATTRIBUTES[set] = {n: hashing(getattr(set, n)) for n in sets} | listed(set, "clear copy pop") | {
+        n: hashing(getattr(set, n)) for n in ("update", "difference_update", "intersection_update", "symmetric_difference_update")
     } | {n: checked(getattr(set, n)) for n in ("add", "discard", "remove")}  # fmt: skip
-    ATTRIBUTES[frozenset] = {n: extending(getattr(frozenset, n)) for n in sets} | listed(frozenset, "copy")
+    ATTRIBUTES[frozenset] = {n: hashing(getattr(frozenset, n)) for n in sets} | listed(frozenset, "copy")
     ATTRIBUTES[slice] = {n: Attr(lambda s, n=n: getattr(s, n)) for n in ("start", "stop", "step")}
     ATTRIBUTES[range] = {n: Attr(lambda r, n=n: getattr(r, n)) for n in ("start", "stop", "step")} | listed(range, "index count")
     ATTRIBUTES[deque] = listed(deque, "append appendleft clear copy pop popleft reverse rotate") | {
         "extend": extending(deque.extend), "extendleft": extending(deque.extendleft), "index": checked(deque.index),
         "maxlen": Attr(lambda d: d.maxlen),
     }  # fmt: skip
-    ATTRIBUTES[OrderedDict] = ATTRIBUTES[dict] | {"move_to_end": Meth(OrderedDict.move_to_end, PLAIN)}
+    ATTRIBUTES[OrderedDict] = ATTRIBUTES[dict] | {"move_to_end": checked(OrderedDict.move_to_end)}
     ATTRIBUTES.update({type(view): {} for view in ({}.keys(), {}.values(), {}.items())})
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from codevision_lite.sandbox import wire
+
 GRID = (128, 96)  # points of the fingerprint; ~40 us
 MAX_BYTES = 384 << 20  # kept in one worker; its address space leaves room for this
 DIRECT_MODES = ("L", "RGB", "RGBA")
@@ -57,17 +59,18 @@ class Shelf:
     def __init__(self) -> None:
         self.sizes: OrderedDict[int, int] = OrderedDict()
 
-    def overlap(self, images: Sequence[Image.Image], keys: Keys) -> int:
-        return sum(keys.of(image) in self.sizes for image in images)
+    def overlap(self, numbers: Sequence[int]) -> int:
+        return sum(n in self.sizes for n in numbers)
 
-    def plan(self, images: Sequence[Image.Image], keys: Keys) -> tuple[list[dict[str, Any]], list[bytes], list[int]]:
-        """Rows of the request, pixels to send, keys to drop."""
+    def plan(
+        self, images: Sequence[Image.Image], numbers: Sequence[int], keys: Keys
+    ) -> tuple[list[dict[str, Any]], list[bytes], list[int]]:
+        """Rows of the request, pixels to send, keys to drop, for pictures with these numbers."""
         rows, parts, wanted = [], [], set()
         drop = [key for key in self.sizes if key not in keys.alive]
         for key in drop:
             del self.sizes[key]
-        for image in images:
-            key = keys.of(image)
+        for image, key in zip(images, numbers, strict=True):
             wanted.add(key)
             if key in self.sizes:
                 self.sizes.move_to_end(key)
@@ -76,7 +79,7 @@ class Shelf:
             sent = (
                 image if image.mode in KEPT_MODES and image.mode != "P" else image.convert("RGBA" if image.has_transparency_data else "RGB")
             )
-            data = sent.tobytes()
+            data = wire.raw_of(sent)
             parts.append(data)
             rows.append({"key": key, "bytes": len(data), "mode": sent.mode, "size": list(sent.size)})
             self.sizes[key] = max(1, len(data))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from codevision_lite.sandbox.facade import Fn, Module, Rule, session
 from codevision_lite.sandbox.stops import TooLarge
 
@@ -20,7 +22,7 @@ def small_ints(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 def limited(limit: int) -> Any:
     def check(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if any(isinstance(a, int) and abs(a) > limit for a in args):
+        if any(isinstance(a, int | np.integer) and abs(int(a)) > limit for a in args):
             raise TooLarge(f"the number is too large (at most {limit})")
 
     return check
@@ -38,7 +40,7 @@ def prod(values: Any, *, start: Any = 1) -> Any:
 
 def folded(f: Any) -> Any:
     def run(*values: int) -> int:
-        if sum(v.bit_length() for v in values if isinstance(v, int)) > 50_000:
+        if sum(int(v).bit_length() for v in values if isinstance(v, int | np.integer)) > 50_000:
             raise TooLarge("the numbers are too large")
         return f(*values)
 

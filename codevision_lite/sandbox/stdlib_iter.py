@@ -7,10 +7,11 @@ from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from functools import cmp_to_key
 from typing import Any
 
-from codevision_lite.sandbox.builtin_types import growing
+from codevision_lite.sandbox.builtin_types import gathered, growing
 from codevision_lite.sandbox.facade import ATTRIBUTES, Fn, Meth, Rule, SafeType, session
-from codevision_lite.sandbox.guards import ITERABLE, READABLE, WRITABLE, call, iterate, key_of, ticking
-from codevision_lite.sandbox.stops import RefusedCall
+from codevision_lite.sandbox.guards import ITERABLE, READABLE, WRITABLE, call, iterate, key_of, keyed, ticking
+from codevision_lite.sandbox.stops import RefusedCall, TooLarge
+from codevision_lite.sandbox.text import check_tree
 
 ANY = Rule(any_value=True)
 
@@ -26,7 +27,15 @@ def lazy(f: Any) -> Any:
 
 def pooled(f: Any) -> Any:
     """product, permutations, combinations keep a copy of their inputs."""
-    return lambda *args, **kwargs: ticking(f(*[tuple(growing(a)) if not isinstance(a, int) else a for a in args], **kwargs))
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(tuple(growing(a)) if not isinstance(a, int) else a for a in args)
+        for n in (*args, *kwargs.values()):  # product's repeat, combinations' r: so many pools or indices are kept
+            if isinstance(n, int) and n > 100_000:
+                raise TooLarge("the number is too large (at most 100,000)")
+        return ticking(f(*args, **kwargs))
+
+    return run
 
 
 def with_function(f: Any) -> Any:
@@ -39,7 +48,7 @@ def tee(obj: Any, n: int = 2) -> Any:
 
 
 def groupby(obj: Any, key: Any = None) -> Any:
-    groups = itertools.groupby(iterate(obj), None if key is None else lambda v: call(key, v))
+    groups = itertools.groupby(iterate(obj), key_of if key is None else keyed(key))
     return ticking((k, ticking(iter(list(growing(ticking(g)))))) for k, g in groups)
 
 
@@ -108,6 +117,15 @@ def make_counter(source: Any = (), **kwargs: Any) -> Counter[Any]:
     return counter
 
 
+def most_common(counter: Counter[Any], *n: Any) -> Any:
+    check_tree(counter)  # the counts are compared
+    return counter.most_common(*n)
+
+
+def make_ordered(*sources: Any, **values: Any) -> OrderedDict[Any, Any]:
+    return OrderedDict(((key_of(k), v) for s in sources for k, v in (s.items() if isinstance(s, dict) else growing(s))), **values)
+
+
 def counter_update(counter: Counter[Any], source: Any) -> None:
     counter.update(dict(source) if isinstance(source, dict) else [key_of(v) for v in growing(source)])
 
@@ -125,9 +143,9 @@ def make_namedtuple(name: Any, fields: Any, *, defaults: Any = None) -> Any:
 def make_collections() -> dict[str, Any]:
     ATTRIBUTES[defaultdict] = ATTRIBUTES[dict]
     ATTRIBUTES[Counter] = ATTRIBUTES[dict] | {
-        "most_common": Meth(lambda c, *n: c.most_common(*n)), "elements": Meth(lambda c: ticking(c.elements())),
+        "most_common": Meth(most_common), "elements": Meth(lambda c: ticking(c.elements())),
         "update": Meth(counter_update), "total": Meth(lambda c: c.total()),
-        "subtract": Meth(lambda c, o: c.subtract(dict(o) if isinstance(o, dict) else list(growing(o)))),
+        "subtract": Meth(lambda c, o: c.subtract(dict(o) if isinstance(o, dict) else gathered(o))),
     }  # fmt: skip
     for kind in (defaultdict, Counter):
         READABLE.add(kind)
@@ -136,7 +154,7 @@ def make_collections() -> dict[str, Any]:
     return {
         "Counter": SafeType("collections.Counter", Counter, make_counter), "deque": SafeType("collections.deque", deque, make_deque),
         "defaultdict": SafeType("collections.defaultdict", defaultdict, make_defaultdict),
-        "OrderedDict": SafeType("collections.OrderedDict", OrderedDict, lambda *a, **k: OrderedDict(*[growing(x) for x in a], **k)),
+        "OrderedDict": SafeType("collections.OrderedDict", OrderedDict, make_ordered),
         "namedtuple": Fn("namedtuple", make_namedtuple, ANY),
     }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import math
 import posixpath
 import random
 import time
@@ -13,10 +14,24 @@ import numpy as np
 from PIL import Image
 
 from codevision_lite.sandbox.builtin_types import growing
-from codevision_lite.sandbox.facade import ATTRIBUTES, Attr, Fn, Meth, Module, Rule, SafeType, UserMeta, attribute, session
+from codevision_lite.sandbox.facade import (
+    ATTRIBUTES,
+    Attr,
+    Box,
+    Fn,
+    Meth,
+    Module,
+    Rule,
+    SafeType,
+    UserMeta,
+    forward,
+    forward_inner,
+    session,
+)
+from codevision_lite.sandbox.lookup import attribute
 from codevision_lite.sandbox.stdlib_iter import functions
 from codevision_lite.sandbox.stops import Refused, TooLarge
-from codevision_lite.sandbox.text import check_tree, to_text
+from codevision_lite.sandbox.text import check_tree
 from codevision_lite.sandbox.virtual import Buffer
 
 
@@ -33,35 +48,56 @@ def own_random() -> random.Random:
     return session.random
 
 
+class OwnRandom(Box):
+    """random.Random(seed)."""
+
+    __slots__ = ("inner",)
+
+    def __init__(self, seed: Any = None) -> None:
+        self.inner = random.Random(seed if isinstance(seed, int | float | str) else session.seed)
+
+
 def make_random() -> dict[str, Any]:
     def sampler(name: str) -> Any:
-        def run(*args: Any, **kwargs: Any) -> Any:
+        def run(source: random.Random, *args: Any, **kwargs: Any) -> Any:
             args = tuple(list(growing(a)) if not isinstance(a, int | float | list | str | tuple) and a is not None else a for a in args)
             if name == "choices" and int(kwargs.get("k", 1)) > 10_000_000:
                 raise TooLarge("too many choices")
+            if not all(math.isfinite(a) for a in args if isinstance(a, float)):
+                raise ValueError("the arguments must be finite")  # some of the loops never end otherwise
             if any(isinstance(a, int) and abs(a) > 1 << 70 for a in args) or (name == "getrandbits" and args[0] > 100_000):
                 raise TooLarge("the number is too large")
             if name == "sample" and len(args) > 1 and args[1] > 1_000_000:
                 raise TooLarge("the sample is too large")
-            return getattr(own_random(), name)(*args, **kwargs)
+            return getattr(source, name)(*args, **kwargs)
 
         return run
+
+    def shuffle(source: random.Random, items: Any) -> None:
+        if type(items) is not list:
+            raise TypeError("shuffle needs a list")
+        source.shuffle(items)
+
+    def seed(source: random.Random, value: Any = None) -> None:
+        source.seed(value if isinstance(value, int | float | str) else session.seed)
 
     names = (
         "random randint randrange uniform choice choices sample gauss normalvariate triangular betavariate expovariate getrandbits".split()
     )
-    table = {n: sampler(n) for n in names}
-    table["shuffle"] = lambda items: own_random().shuffle(items) if type(items) is list else _only_lists()
-    table["seed"] = lambda value=None: own_random().seed(value if isinstance(value, int | float | str) else session.seed)
-    return functions("random", table)
+    table = {n: sampler(n) for n in names} | {"shuffle": shuffle, "seed": seed}
+    def of_object(f: Any) -> Meth:
+        return Meth(lambda obj, *args, **kwargs: f(obj.inner, *args, **kwargs))
 
+    def of_run(f: Any) -> Any:
+        return lambda *args, **kwargs: f(own_random(), *args, **kwargs)
 
-def _only_lists() -> None:
-    raise TypeError("shuffle needs a list")
+    ATTRIBUTES[OwnRandom] = {n: of_object(f) for n, f in table.items()}
+    made = functions("random", {n: of_run(f) for n, f in table.items()})
+    return made | {"Random": SafeType("random.Random", OwnRandom, OwnRandom)}
 
 
 def make_time() -> dict[str, Any]:
-    table = {n: getattr(time, n) for n in ("time", "perf_counter", "monotonic", "process_time")}
+    table = {n: getattr(time, n) for n in "time perf_counter monotonic process_time time_ns perf_counter_ns".split()}
     strftime = lambda fmt="%Y-%m-%d", *a: time.strftime(fmt[:100])  # noqa: E731
     return functions("time", table | {"sleep": sleep, "strftime": strftime, "ctime": lambda *a: time.ctime()})
 
@@ -74,9 +110,7 @@ def make_datetime() -> dict[str, Any]:
         table: dict[str, Any] = {f: Attr(lambda d, f=f: getattr(d, f)) for f in fields if hasattr(kind, f)}
         for m in "isoformat strftime weekday isoweekday timestamp date time total_seconds replace toordinal".split():
             if hasattr(kind, m):
-                table[m] = Meth(
-                    lambda d, *a, m=m, **k: getattr(d, m)(*[to_text(x)[:100] if isinstance(x, str) else x for x in a], **k), Rule()
-                )
+                table[m] = Meth(forward(m), Rule(check=short_texts))
         ATTRIBUTES[kind] = table
         makers = {
             n: Fn(n, getattr(kind, n), Rule())
@@ -85,6 +119,11 @@ def make_datetime() -> dict[str, Any]:
         }
         members[name] = SafeType(f"datetime.{name}", kind, kind, Rule(), members=makers)
     return members
+
+
+def short_texts(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if any(isinstance(a, str) and len(a) > 100 for a in (*args, *kwargs.values())):
+        raise TooLarge("the format is too long")
 
 
 PATH_TEXT = "basename dirname splitext split isabs normpath".split()
@@ -106,7 +145,7 @@ def make_os() -> dict[str, Module]:
 
 def make_buffers() -> dict[str, Any]:
     table: dict[str, Any] = {
-        n: Meth(lambda b, *a, n=n: getattr(b.inner, n)(*a), Rule()) for n in "read getvalue tell close truncate readline".split()
+        n: Meth(forward_inner(n), Rule()) for n in "read getvalue tell close truncate readline".split()
     }
     table |= {
         "write": Meth(Buffer.write, Rule()),
@@ -134,6 +173,7 @@ def spend_text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 
 def deep_copy(obj: Any) -> Any:
+    session.budget.tick()  # objects that share their parts are copied as often as they are met
     if isinstance(obj, Image.Image):
         return attribute(obj, "copy")()
     if isinstance(obj, np.ndarray):

@@ -1,4 +1,4 @@
-"""typing, dataclasses, matplotlib and small modules as code sees them, and the table of all standard modules."""
+"""typing, matplotlib and small modules as code sees them, and the table of all standard modules."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from codevision_lite.sandbox.builtin_types import growing
-from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, SafeType, UserMeta
-from codevision_lite.sandbox.guards import EXCEPTION_TYPES, Typing, call, getitem
+from codevision_lite.sandbox import stdlib_classes, stdlib_stand_ins
+from codevision_lite.sandbox.builtin_types import gathered
+from codevision_lite.sandbox.facade import ATTRIBUTES, PASSIVE, Attr, Box, Fn, Meth, Module, Rule, SafeType
+from codevision_lite.sandbox.guards import EXCEPTION_TYPES, Typing, getitem, key_of, keyed
 from codevision_lite.sandbox.operators import binary, compare
 from codevision_lite.sandbox.stdlib_iter import ANY, functions, make_collections, make_functools, make_itertools
 from codevision_lite.sandbox.stdlib_misc import (
@@ -33,58 +34,9 @@ from codevision_lite.sandbox.stdlib_misc import (
     shallow_copy,
 )
 from codevision_lite.sandbox.stdlib_text import dumps, loads, make_re
-from codevision_lite.sandbox.stops import RefusedCall, TooLarge
-from codevision_lite.sandbox.text import check_tree, to_text
+from codevision_lite.sandbox.stops import TooLarge
+from codevision_lite.sandbox.text import check_tree
 from codevision_lite.sandbox.virtual import add_output
-
-
-def dataclass(cls: Any = None, **options: Any) -> Any:
-    """@dataclass for the code's own classes: __init__, __repr__ and __eq__ from the annotated names."""
-    if cls is None:
-        return Fn("dataclass", lambda c: dataclass(c), ANY)
-    if not isinstance(cls, UserMeta):
-        raise RefusedCall("dataclass needs a class of your own")
-    names = [n for k in reversed(cls.__mro__[:-1]) for n in vars(k).get("__annotations__", {})]
-
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if len(args) > len(names):
-            raise TypeError(f"{cls.__name__}() takes {len(names)} arguments but {len(args)} were given")
-        values = dict(zip(names, args, strict=False)) | kwargs
-        for name in names:
-            if name not in values:
-                default = getattr(cls, name, missing_default)
-                if default is missing_default:
-                    raise TypeError(f"{cls.__name__}() misses the argument '{name}'")
-                values[name] = call(default.factory) if isinstance(default, Field) else default
-        for name, value in values.items():
-            if name not in names:
-                raise TypeError(f"{cls.__name__}() got an unexpected argument '{name}'")
-            setattr(self, name, value)
-        if hasattr(self, "__post_init__"):
-            self.__post_init__()
-
-    def text(self: Any) -> str:
-        return f"{cls.__name__}({', '.join(f'{n}={to_text(getattr(self, n))}' for n in names)})"
-
-    def same(self: Any, other: Any) -> bool:
-        return type(self) is type(other) and all(getattr(self, n) == getattr(other, n) for n in names)
-
-    cls.__init__, cls.__repr__, cls.__eq__ = init, text, same
-    return cls
-
-
-missing_default = object()
-
-
-class Field(Box):
-    __slots__ = ("factory",)
-
-    def __init__(self, factory: Any) -> None:
-        self.factory = factory
-
-
-def field(*, default: Any = None, default_factory: Any = None, **options: Any) -> Any:
-    return Field(default_factory) if default_factory is not None else default
 
 
 class Plot(Box):
@@ -109,7 +61,8 @@ def make_plot() -> dict[str, Any]:
         if isinstance(picture, Image.Image | np.ndarray):
             add_output(picture)
 
-    def subplots(rows: int = 1, columns: int = 1, **kwargs: Any) -> Any:
+    def subplots(nrows: int = 1, ncols: int = 1, **kwargs: Any) -> Any:
+        rows, columns = int(nrows), int(ncols)
         if rows * columns > 100:
             raise TooLarge("too many subplots")
         if rows == columns == 1:
@@ -148,13 +101,12 @@ class Axes(Box):
 TYPING = (
     "Any Union Optional List Tuple Dict Set Sequence Iterable Callable Iterator Mapping FrozenSet Literal Final ClassVar Type TypeVar"
 ).split()
-STATISTICS = "mean median mode stdev pstdev variance pvariance fmean quantiles median_low median_high".split()
+STATISTICS = "mean median mode multimode stdev pstdev variance pvariance fmean harmonic_mean quantiles median_low median_high".split()
 
 
 def install() -> dict[str, Module]:
-    typing = {n: Typing() for n in TYPING} | {"cast": Fn("cast", lambda kind, value: value, ANY)}
-    statistics_table = {n: Fn(f"statistics.{n}", lambda data, *a, n=n: getattr(statistics, n)(list(growing(data)), *a), ANY)
-                        for n in STATISTICS}  # fmt: skip
+    typing = {n: Typing() for n in TYPING} | stdlib_classes.TYPING_BASES | {"cast": Fn("cast", lambda kind, value: value, ANY)}
+    statistics_table = {n: Fn(f"statistics.{n}", statistic(getattr(statistics, n)), ANY) for n in STATISTICS}
     ATTRIBUTES[Fraction] = {"numerator": Attr(lambda f: f.numerator), "denominator": Attr(lambda f: f.denominator)}
     ATTRIBUTES[uuid.UUID] = {"hex": Attr(lambda u: u.hex)}
     PASSIVE.add(uuid.UUID)
@@ -165,19 +117,30 @@ def install() -> dict[str, Module]:
     }
     plot = Module("matplotlib.pyplot", make_plot(), "the sandbox can not plot; imshow returns the picture")
     modules = {
-        "itertools": make_itertools(), "functools": make_functools(), "collections": make_collections(), "re": make_re(),
+        "itertools": make_itertools(), "functools": make_functools() | functions(
+            "functools", {"total_ordering": stdlib_classes.total_ordering, "cached_property": stdlib_classes.cached_property}),
+        "collections": make_collections(), "re": make_re(),
         "json": functions("json", {"dumps": dumps, "loads": loads}) | {"JSONDecodeError": json.JSONDecodeError}, "random": make_random(),
         "time": make_time(), "datetime": make_datetime(), "io": make_buffers(), "base64": make_base64(), "statistics": statistics_table,
         "string": texts, "copy": functions("copy", {"copy": shallow_copy, "deepcopy": deep_copy}), "typing": typing, "uuid": uuids,
-        "dataclasses": functions("dataclasses", {"dataclass": dataclass, "field": field}),
         "fractions": {"Fraction": SafeType("Fraction", Fraction, make_fraction, Rule())},
-        "warnings": functions("warnings", {n: lambda *a, **k: None for n in ("filterwarnings", "simplefilter", "warn")}),
+        "warnings": functions("warnings", {n: lambda *a, **k: None for n in ("filterwarnings", "simplefilter", "warn")} |
+                              {"catch_warnings": lambda *a, **k: stdlib_classes.Context()}),
         "collections.abc": {n: Typing() for n in ("Sequence", "Iterable", "Callable", "Mapping")},
-        "operator": make_operator(), **make_small(),
+        "operator": make_operator(), **make_small(), **stdlib_classes.modules(), **stdlib_stand_ins.modules(),
     }  # fmt: skip
     EXCEPTION_TYPES.update({json.JSONDecodeError, statistics.StatisticsError})
     made = {n: Module(n, members) for n, members in modules.items()} | make_os()
     return made | {"matplotlib.pyplot": plot, "matplotlib": Module("matplotlib", {"pyplot": plot, "use": Fn("use", lambda *a: None, ANY)})}
+
+
+def statistic(f: Any) -> Any:
+    def run(data: Any, *, n: int = 4) -> Any:
+        if n > 10_000:
+            raise TooLarge("n is too large (at most 10,000)")
+        return f(gathered(data), n=n) if f is statistics.quantiles else f(gathered(data))
+
+    return run
 
 
 def make_fraction(*args: Any) -> Fraction:
@@ -188,12 +151,20 @@ def make_fraction(*args: Any) -> Fraction:
 
 def make_small() -> dict[str, dict[str, Any]]:
     """heapq, bisect, colorsys and textwrap."""
-    heaps = {n: lambda items, *a, n=n: getattr(heapq, n)(checked_list(items), *a) for n in "heappush heappop heapify heapreplace".split()}
-    heaps |= {n: lambda k, items, key=None, n=n: getattr(heapq, n)(k, list(growing(items)), None if key is None else lambda v: call(key, v))
-              for n in ("nlargest", "nsmallest")}  # fmt: skip
-    bisects = {n: lambda items, x, n=n: getattr(bisect, n)(checked_list(items), x)
-               for n in "bisect bisect_left bisect_right insort insort_left insort_right".split()}  # fmt: skip
-    wraps = {n: lambda text, width=70, n=n: getattr(textwrap, n)(text[:100_000], width) for n in ("wrap", "fill")}
+
+    def on_list(f: Any) -> Any:
+        return lambda items, *value: f(checked_list(items), *map(key_of, value))
+
+    def best(f: Any) -> Any:
+        return lambda n, iterable, key=None: f(n, gathered(iterable), keyed(key))
+
+    def wrap(f: Any) -> Any:
+        return lambda text, width=70: f(text[:100_000], width)
+
+    heaps = {n: on_list(getattr(heapq, n)) for n in "heappush heappop heapify heapreplace heappushpop".split()}
+    heaps |= {n: best(getattr(heapq, n)) for n in ("nlargest", "nsmallest")}
+    bisects = {n: on_list(getattr(bisect, n)) for n in "bisect bisect_left bisect_right insort insort_left insort_right".split()}
+    wraps = {n: wrap(getattr(textwrap, n)) for n in ("wrap", "fill")}
     colours = {
         n: Fn(f"colorsys.{n}", getattr(colorsys, n), Rule()) for n in "rgb_to_hsv hsv_to_rgb rgb_to_hls hls_to_rgb rgb_to_yiq".split()
     }
@@ -210,10 +181,13 @@ def checked_list(items: Any) -> list[Any]:
 
 def make_operator() -> dict[str, Any]:
     signs = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%"}
-    table: dict[str, Any] = {n: (lambda a, b, s=s: binary(s, a, b)) for n, s in signs.items()}
-    table |= {
-        n: (lambda a, b, s=s: compare(s, a, b)) for n, s in {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items()
-    }
+    comparisons = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+    def operation(f: Any, sign: str) -> Any:
+        return lambda a, b: f(sign, a, b)
+
+    table: dict[str, Any] = {n: operation(binary, s) for n, s in signs.items()}
+    table |= {n: operation(compare, s) for n, s in comparisons.items()}
     table["itemgetter"] = lambda *keys: Fn(
         "itemgetter", lambda o: getitem(o, keys[0]) if len(keys) == 1 else tuple(getitem(o, k) for k in keys), ANY
     )

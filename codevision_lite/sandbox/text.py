@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import string
+from collections import deque
 from typing import Any
 
 import numpy as np
 
-from codevision_lite.sandbox.facade import session
+from codevision_lite.sandbox.facade import CELL_BYTES, UNACCOUNTED, session
 from codevision_lite.sandbox.stops import Refused, TooLarge
 
 MAX_NODES = 3_000_000  # cells of a nested value that may be compared, hashed or printed; a megapixel listed as tuples
@@ -28,13 +29,10 @@ def check_tree(value: Any) -> int:
         return 1
     count, stack, inside = 0, [value], 0
     while stack:
-        item = stack.pop()
-        count += len(item) + 1
-        kinds = set(map(type, item))
-        if isinstance(item, dict):
-            kinds |= set(map(type, item.values()))
-        if not kinds.isdisjoint(NESTED) or any(issubclass(k, NESTED_BASES) for k in kinds):
-            cells = (*item, *item.values()) if isinstance(item, dict) else item
+        cells = cells_of(stack.pop())
+        count += len(cells) + 1
+        kinds = set(map(type, cells))
+        if any(issubclass(k, NESTED_BASES) for k in kinds):
             children = [c for c in cells if isinstance(c, NESTED_BASES)]
             inside += len(children)
             stack += children
@@ -45,15 +43,27 @@ def check_tree(value: Any) -> int:
     return count
 
 
-NESTED_BASES = (list, tuple, dict, set, frozenset)
-NESTED = set(NESTED_BASES)
+# Everything whose text, comparison or hash is made of that of its parts, in one C call.
+VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+NESTED_BASES = (list, tuple, dict, set, frozenset, deque, slice, BaseException, *VIEWS)
+exception_args = vars(BaseException)["args"].__get__  # the real ones, whatever a class of the code calls `args`
 
 
-def account(text: str) -> str:
-    """Account for the memory of a text that was made."""
-    if len(text) > 10_000:
-        session.budget.spend_bytes(len(text))
-    return text
+def cells_of(item: Any) -> Any:
+    """The parts of a nested value, as something with a length."""
+    if isinstance(item, dict):
+        return (*item, *item.values())
+    if isinstance(item, slice):
+        return (item.start, item.stop, item.step)
+    return exception_args(item) if isinstance(item, BaseException) else tuple(item) if isinstance(item, VIEWS) else item
+
+
+def account(made: Any) -> Any:
+    """Account for the memory of a text or container that was made."""
+    cell = CELL_BYTES.get(type(made))
+    if cell is not None and len(made) > UNACCOUNTED:
+        session.budget.spend_bytes(cell * len(made))
+    return made
 
 
 def size_of(value: Any) -> int:
@@ -64,8 +74,7 @@ def size_of(value: Any) -> int:
         return 32
     total, stack = 16 * check_tree(value), [value]
     while stack:
-        item = stack.pop()
-        for cell in (*item, *item.values()) if isinstance(item, dict) else item:
+        for cell in cells_of(stack.pop()):
             if isinstance(cell, str | bytes):
                 total += 4 * len(cell)
             elif isinstance(cell, NESTED_BASES):
@@ -89,9 +98,6 @@ def to_repr(value: Any) -> str:
 def check_printable(value: Any) -> None:
     if isinstance(value, NESTED_BASES):
         session.budget.spend_bytes(size_of(value))
-    elif isinstance(value, BaseException):
-        for argument in value.args:
-            check_printable(argument)
     elif isinstance(value, int) and value.bit_length() > 14_000:  # Python itself stops at 4,300 digits
         raise TooLarge("the number is too long to be printed")
 

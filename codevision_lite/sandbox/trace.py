@@ -96,6 +96,12 @@ def apply(m: Matrix, points: tuple[Point, ...]) -> tuple[Point, ...] | None:
 
 def clip(polygon: tuple[Point, ...], width: float, height: float) -> tuple[Point, ...]:
     """The part of a convex polygon inside [0, width] x [0, height]; () where nothing is left."""
+    if len(polygon) == 4:  # an upright rectangle, as most are
+        (x0, y0), (x1, y1) = polygon[0], polygon[2]
+        if polygon[1] == (x1, y0) and polygon[3] == (x0, y1) and x0 < x1 and y0 < y1:
+            x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+            inside = x0 < x1 and y0 < y1 and (x1 - x0) * (y1 - y0) > SLIVER
+            return ((x0, y0), (x1, y0), (x1, y1), (x0, y1)) if inside else ()
     points = list(polygon)
     for axis, limit, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
         if all(sign * (p[axis] - limit) >= 0 for p in points):

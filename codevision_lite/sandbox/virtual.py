@@ -6,18 +6,22 @@ Does not touch the file system. Bytes of PNG, JPEG, WEBP, BMP and GIF pictures c
 from __future__ import annotations
 
 import io
+import posixpath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from codevision_lite.sandbox.array_trace import put, trace_of
+from codevision_lite.sandbox.checks import numbers_in
 from codevision_lite.sandbox.facade import Box, session
+from codevision_lite.sandbox.operators import spend_work
 from codevision_lite.sandbox.stops import Refused, TooLarge
 from codevision_lite.sandbox.trace import UNKNOWN, source_trace
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_FILE = 64 << 20
+ENCODING_COST = {"JPEG": 100.0, "BMP": 10.0, "GIF": 9000.0}  # steps per pixel; PNG and WEBP 1,500
 
 
 class Buffer(Box):
@@ -46,6 +50,32 @@ class Buffer(Box):
         return iter(self.inner.getvalue().splitlines())
 
 
+class PathText(Box):
+    """pathlib.Path: a text."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __truediv__(self, other: Any) -> PathText:
+        if not isinstance(other, str | PathText):
+            raise TypeError("a path can only be joined with a str")
+        return PathText(posixpath.join(self.text, str(other)))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"PosixPath({self.text!r})"
+
+    def __eq__(self, other: Any) -> bool:
+        return isinstance(other, PathText) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
 def share(image: Image.Image) -> Image.Image:
     """A picture with the same pixels that copies them when it is first written to (Pillow's own copy-on-write flag)."""
     image.load()
@@ -69,7 +99,7 @@ def open_picture(path: Any, mode: str = "r", formats: Any = None) -> Image.Image
     """Image.open: any path gives the current picture; a buffer is decoded."""
     if isinstance(path, Buffer):
         return decode_picture(path.inner.getvalue())
-    if not isinstance(path, str):
+    if not isinstance(path, str | PathText):
         raise TypeError(f"Image.open needs a path or io.BytesIO, got {type(path).__name__}")
     return stored_picture(path)
 
@@ -101,6 +131,8 @@ def encode_picture(image: Image.Image, kind: str, options: dict[str, Any]) -> by
     if kind not in FORMATS:
         raise Refused(f"the format {kind[:20]} is not available in the sandbox; use {', '.join(FORMATS)}")
     allowed = {k: v for k, v in options.items() if k in ("quality", "optimize", "lossless", "compress_level", "subsampling")}
+    best = bool(allowed.get("lossless")) and numbers_in(allowed.get("quality", 80)) > 90
+    spend_work(image.width * image.height * (30_000.0 if best else ENCODING_COST.get(kind, 1500.0)), f"this {kind}")
     buffer = io.BytesIO()
     image.save(buffer, kind, **allowed)
     data = buffer.getvalue()
@@ -138,5 +170,5 @@ def add_output(picture: Any, bgr: bool = False, path: Any = None) -> None:
     if trace is not None:
         put(copy, trace)
     session.outputs.append(copy)
-    if isinstance(path, str):
-        session.files[path] = copy
+    if isinstance(path, str | PathText):
+        session.files[str(path)] = copy

@@ -170,7 +170,7 @@ def serve(request: dict[str, Any], pixels: Any, resident: dict[int, Image.Image]
         if row["bytes"]:
             data = memoryview(pixels)[offset : offset + row["bytes"]]
             offset += row["bytes"]
-            resident[row["key"]] = Image.frombytes(row["mode"], tuple(row["size"]), data)
+            resident[row["key"]] = wire.picture_of(row["mode"], tuple(row["size"]), data)
         images.append(resident[row["key"]])
     limit_cpu(limits)
     try:
