@@ -53,7 +53,7 @@ eval: $(STAMP) ## measure a model on held-out pictures
 report: $(STAMP) ## write the report of a run again, from its files
 	$(RUN) report recipes/$(RECIPE).yaml $(ARGS)
 
-bench: $(STAMP) ## measure speed, each script beside its alternative
+bench: $(STAMP) ## measure speed, each script beside its alternative (smolagents: pip install -r benchmarks/requirements.txt)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(VENV)/bin/python $$script $(ARGS) || exit 1; done
 
 gpu-check: $(STAMP) ## a few steps of every stage on this machine's GPU, with peak memory
