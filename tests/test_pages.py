@@ -119,6 +119,7 @@ def test_items_have_the_asked_condition_and_boxes_inside_the_shown_picture():
         assert any(op in ORIENTATIONS for op in sample.required_ops) == ("orientation" in condition or condition in ORIENTATIONS)
         assert (":" in sample.damage) == ("corruption" in condition)
         assert split_of(sample.meta["content_key"]) == "rl"
+        assert restores(item), sample.id
         if sample.target_box:
             x1, y1, x2, y2 = sample.target_box
             assert 0 <= x1 < x2 <= sample.image.width and 0 <= y1 < y2 <= sample.image.height
