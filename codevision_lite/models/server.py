@@ -32,7 +32,6 @@ class Completion:
 
     text: str
     n_tokens: int
-    finished: bool = True  # False: cut at the token limit
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _completion(reply: Any) -> Completion:
     if not isinstance(text, str):
         raise TypeError("the reply has no text")
     usage = reply.get("usage") or {}
-    return Completion(text, int(usage.get("total_tokens") or 0), choice.get("finish_reason") != "length")
+    return Completion(text, int(usage.get("total_tokens") or 0))
 
 
 def image_part(image: Image.Image) -> dict[str, Any]:
