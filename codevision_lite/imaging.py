@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from codevision_lite.errors import UserError
+from codevision_lite.records import StoredPicture
 
 MAX_SOURCE_PIXELS = 100_000_000  # a 100 MP photo is 300 MB of RGB; beyond that it is a mistake or an attack
 MAX_ASPECT = 200  # Qwen's resize refuses thinner pictures
 
 
-def open_image(image: str | Path | Image.Image) -> Image.Image:
+def open_image(image: str | Path | Image.Image | StoredPicture) -> Image.Image:
     """The picture as upright RGB (EXIF orientation applied, transparency on white).
 
     A picture in memory is taken as it lies there, without its EXIF.
@@ -28,6 +29,8 @@ def open_image(image: str | Path | Image.Image) -> Image.Image:
     """
     if isinstance(image, Image.Image):
         return _rgb(image)
+    if not isinstance(image, str | Path):
+        return _rgb(image.decode())
     path = Path(image)
     if not path.is_file():
         raise UserError(f"{path}: no such image file. Check the path in the row, or rebuild the data with: make synth")

@@ -6,9 +6,10 @@ Coordinates are pixel corners (x right, y down, origin at the top-left corner), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,12 @@ class Op:
     name: str  # "crop", "rotate", "transpose", "flip", "resize", "enhance.contrast", ...
     args: dict[str, Any] = field(default_factory=dict)  # JSON values only
     change: float | None = None
+
+    def __str__(self) -> str:
+        """As people read it, at most 80 characters: crop(0, 0, 40, 30)."""
+        values = [f"{v:g}" if isinstance(v, float) else str(v) for v in self.args.values()]
+        text = f"{self.name}({', '.join(values)})"
+        return text if len(text) <= 80 else f"{text[:79]}…"
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "args": self.args, "change": self.change}
@@ -76,26 +83,34 @@ class Frame:
         return cls(tuple(Piece(_tuples(r["polygon"]), _tuples(r["matrix"]), r["source"]) for r in rows))
 
 
+class StoredPicture(Protocol):
+    """A picture that stays in its file, encoded, until it is needed: a benchmark of 8K pictures doesn't fit into memory."""
+
+    def decode(self) -> Image.Image: ...
+
+
 @dataclass(frozen=True)
 class Sample:
     """A question about one picture, as the model is shown it (already damaged)."""
 
     id: str
     question: str
-    image: str | Image.Image  # a path, or a picture in memory
+    image: str | Image.Image | StoredPicture  # a path, or a picture in memory; imaging.open_image opens all of them
     answers: tuple[str, ...]  # any of them is right
     required_ops: tuple[str, ...] = ()  # what undoes the damage and reaches the target, in order: rotate_90, flip_horizontal, crop, ...
     target_box: Box | None = None  # in pixels of `image`
     damage: str = "none"  # what was done to the picture: rotate_90, flip_vertical, ...
     source: str = ""  # which generator or dataset it came from
     meta: dict[str, Any] = field(default_factory=dict)  # JSON values; kind of question, content key, ...
+    more_images: tuple[str | Image.Image | StoredPicture, ...] = ()  # the user's further pictures: images 1, 2, ... of the trajectory
 
-    def to_json(self, image: str) -> dict[str, Any]:
-        """A JSON row; `image` is the path to write in place of the picture."""
+    def to_json(self, image: str, more_images: Sequence[str] = ()) -> dict[str, Any]:
+        """A JSON row; `image` and `more_images` are the paths to write in place of the pictures."""
+        more = {"more_images": list(more_images)} if more_images else {}
         return {
             "id": self.id, "question": self.question, "image": image, "answers": list(self.answers),
             "required_ops": list(self.required_ops), "target_box": self.target_box, "damage": self.damage,
-            "source": self.source, "meta": self.meta,
+            "source": self.source, "meta": self.meta, **more,
         }  # fmt: skip
 
     @classmethod
@@ -106,6 +121,7 @@ class Sample:
             id=str(row["id"]), question=row["question"], image=row["image"], answers=tuple(str(a) for a in row["answers"]),
             required_ops=tuple(row.get("required_ops", ())), target_box=tuple(box) if box else None,
             damage=row.get("damage", "none"), source=row.get("source", ""), meta=row.get("meta", {}),
+            more_images=tuple(row.get("more_images", ())),
         )  # fmt: skip
 
 
@@ -172,7 +188,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Everything that happened for one sample. `images[0]` is the user's picture; every tool result is appended."""
+    """Everything that happened for one sample. `images[0]` is the user's picture, followed by the sample's `more_images`; every
+    tool result is appended."""
 
     sample_id: str
     turns: tuple[Turn, ...]

@@ -28,10 +28,13 @@ class ServerError(Exception):
 
 @dataclass(frozen=True)
 class Completion:
-    """What the server said, and how many tokens it counted (prompt and reply; 0 where it does not tell)."""
+    """What the server said, and how many tokens it counted (0 where it does not tell)."""
 
     text: str
-    n_tokens: int
+    n_tokens: int  # prompt and reply
+    n_reply_tokens: int = 0
+    finished: bool = True  # False: cut at max_tokens
+    reasoning: str = ""  # what a reasoning parser of the server took out of the text
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class ChatServer:
             try:
                 return _completion(self._post(body))
             except urllib.error.HTTPError as e:
-                problem = f"HTTP {e.code} {e.reason}"
+                problem = f"HTTP {e.code} {e.reason}{_detail(e)}"
                 if e.code not in _RETRIED:
                     break
             except (OSError, ValueError, LookupError, TypeError) as e:  # network, time-out, a reply that is none
@@ -72,11 +75,23 @@ class ChatServer:
 
 def _completion(reply: Any) -> Completion:
     choice = reply["choices"][0]
-    text = choice["message"]["content"]
-    if not isinstance(text, str):
+    text, finished = choice["message"]["content"], choice.get("finish_reason") != "length"
+    reasoning = choice["message"].get("reasoning_content") or choice["message"].get("reasoning") or ""
+    if text is None and reasoning and not finished:
+        text = ""  # cut while the model was thinking
+    if not isinstance(text, str) or not isinstance(reasoning, str):
         raise TypeError("the reply has no text")
     usage = reply.get("usage") or {}
-    return Completion(text, int(usage.get("total_tokens") or 0))
+    return Completion(text, int(usage.get("total_tokens") or 0), int(usage.get("completion_tokens") or 0), finished, reasoning)
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """The first words of what the server says about an error: a context that is too long and a wrong model name are both HTTP 400."""
+    try:
+        words = " ".join(error.read(400).decode(errors="replace").split())
+    except (OSError, ValueError):
+        return ""
+    return f": {words}" if words else ""
 
 
 def image_part(image: Image.Image) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
@@ -15,6 +16,7 @@ from codevision_lite.records import Box, Frame
 
 SHOWN_PX = 256  # the long side on the page, at most
 KEPT_PX = 512  # a larger picture is embedded at this long side: sharp on a screen of twice the density
+TRUE_SIZE = re.compile(rb"(\d{1,6})x(\d{1,6})")  # the comment of a smaller copy
 PNG_LIMIT = 60_000  # bytes; above, a photograph is meant and JPEG serves it better
 
 Polygon = Sequence[tuple[float, float]]
@@ -22,7 +24,7 @@ Polygon = Sequence[tuple[float, float]]
 
 def picture_html(path: str, caption: str, alt: str, target: Polygon | None = None, long_side: int = SHOWN_PX) -> str:
     """A figure. `target`: an outline in pixels of this picture. A file that can't be read is said to be missing."""
-    embedded = _embed(path)
+    embedded = embed(path)
     if embedded is None:
         return f'<figure class="picture"><p class="missing">picture not found: {escape(Path(path).name)}</p></figure>'
     uri, width, height = embedded
@@ -65,14 +67,16 @@ def _outline(polygon: Polygon, width: int, height: int) -> str:
     )
 
 
-def _embed(path: str) -> tuple[str, int, int] | None:
-    """(data URI, width, height); width and height are those of the file, also where fewer pixels are embedded."""
+def embed(path: str) -> tuple[str, int, int] | None:
+    """(data URI, width, height); width and height are those of the file, also where fewer pixels are embedded, and of the
+    picture itself where the file is a smaller copy that says so in its comment."""
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            image, comment = file.convert("RGB"), file.info.get("comment")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return None
-    width, height = image.size
+    true_size = TRUE_SIZE.fullmatch(comment) if isinstance(comment, bytes) else None
+    width, height = map(int, true_size.groups()) if true_size else image.size
     image.thumbnail((KEPT_PX, KEPT_PX))
     kind, content = "png", _encode(image, "PNG", optimize=True)
     if len(content) > PNG_LIMIT:
