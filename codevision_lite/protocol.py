@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,10 @@ RESPONSE_TEMPLATE: dict[str, Any] = {
     },
 }  # fmt: skip
 
+# What an observation says when the next reply is the last one.
+LAST_TURN = "This is the last turn: reply with <answer>...</answer>."
+NOT_SHOWN = f"There is no room left for the result. {LAST_TURN}"
+
 
 def system_text(tools: bool = True) -> str:
     """The system message; with `tools` it ends with the tool's schema."""
@@ -103,15 +108,17 @@ def image_line(index: int, size: tuple[int, int]) -> str:
     return f"Image {index}: {size[0]}x{size[1]} pixels."
 
 
-def user_text(question: str, size: tuple[int, int]) -> str:
-    """The user's turn without its picture, which comes first."""
-    return f"{image_line(0, size)}\n{without_special_tokens(question)}"
+def user_text(question: str, size: tuple[int, int], more: Sequence[tuple[int, int]] = ()) -> str:
+    """The user's turn without its first picture, which comes before it; of further ones (`more`: their sizes) each stands
+    before its own line."""
+    lines = "".join(f"\n{IMAGE}{image_line(i, other)}" for i, other in enumerate(more, 1))
+    return f"{image_line(0, size)}{lines}\n{without_special_tokens(question)}"
 
 
-def render_prompt(question: str, size: tuple[int, int], tools: bool = True) -> str:
-    """The first segment, up to where the model begins to write. `size`: (W, H) pixels of the user's picture."""
+def render_prompt(question: str, size: tuple[int, int], tools: bool = True, more: Sequence[tuple[int, int]] = ()) -> str:
+    """The first segment, up to where the model begins to write. `size`: (W, H) pixels of the user's picture; `more`: of further ones."""
     return (
-        f"<|im_start|>system\n{system_text(tools)}<|im_end|>\n<|im_start|>user\n{IMAGE}{user_text(question, size)}<|im_end|>\n"
+        f"<|im_start|>system\n{system_text(tools)}<|im_end|>\n<|im_start|>user\n{IMAGE}{user_text(question, size, more)}<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 

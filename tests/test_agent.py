@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +13,11 @@ import pytest
 from pictures import picture, same, sample
 from PIL import Image
 
-from codevision_lite.agent import AgentLimits, run_batch, run_episode, run_episodes
+from codevision_lite.agent import AgentLimits, dialogue_of, run_batch, run_episode, run_episodes
 from codevision_lite.errors import UserError
 from codevision_lite.models import ScriptedModel, Segment
-from codevision_lite.protocol import TOOL_NAME, render_reply
-from codevision_lite.records import ToolCall
+from codevision_lite.protocol import LAST_TURN, NOT_SHOWN, TOOL_NAME, render_reply
+from codevision_lite.records import ToolCall, Trajectory
 
 ANSWER = render_reply("I can read it.", answer="F")
 
@@ -260,3 +263,124 @@ def test_pictures_of_the_same_content_in_one_batch_do_not_share_what_happens_to_
     a, b = run_batch(model, sandbox, [sample(image=shared, question="one"), sample(image=shared, question="two")])
     assert same(a.images[1], shared.transpose(Image.Transpose.ROTATE_90))
     assert np.asarray(b.images[1])[:20, :20].max() == 0
+
+
+class CountingModel(ScriptByQuestion):
+    """Goes on with one dialogue at a time and counts 10 tokens for a reply, 20 for a text and 30 for a picture."""
+
+    def __init__(self, replies):
+        super().__init__(ask=replies)
+        self.asked = []
+
+    @contextmanager
+    def generating(self):
+        yield
+
+    def encode(self, segment):
+        segment.token_ids = list(range(20 + 30 * len(segment.images)))
+        return len(segment.token_ids)
+
+    def add(self, dialogue, max_new_tokens):
+        self.encode(dialogue.segments[0])
+        self.asked.append(dialogue)
+
+    def advance(self):
+        dialogue = self.asked.pop(0)
+        (reply,) = self.reply([dialogue], 0)
+        return [(dialogue, replace(reply, token_ids=list(range(10))))]
+
+    def drop(self, dialogue):
+        pass
+
+
+def counted(replies, sandbox, **limits):
+    (episode,) = run_episodes(CountingModel(replies), sandbox, [sample(40, 30, question="ask")], AgentLimits(**limits))
+    return episode
+
+
+@pytest.mark.parametrize("max_tokens, n_turns, reason", [(111, 2, "answer"), (110, 1, "length"), (171, 2, "answer"), (60, 1, "length")])
+def test_an_observation_that_does_not_fit_is_not_appended_and_the_end_says_so(sandbox, max_tokens, n_turns, reason):
+    episode = counted([TURN, ANSWER], sandbox, max_tokens=max_tokens)  # 50 + 10, then 50 to see
+    assert (episode.end_reason, len(episode.turns), len(episode.images)) == (reason, n_turns, n_turns)
+    assert episode.dialogue.n_tokens == (120 if reason == "answer" else 60) <= max_tokens + 10
+    assert episode.dialogue.segments[-1].role == "reply"
+    assert (episode.turns[0].observation is None) == (reason == "length")
+
+
+LOOK_AGAIN = call("result = image.rotate(180)")
+
+
+@pytest.mark.parametrize("last", [ANSWER, TURN, "Hm."])
+def test_the_last_turn_is_announced_where_a_final_answer_is_wanted(sandbox, last):
+    episode = counted([TURN, "<tool_call>{", last], sandbox, max_turns=3, final_answer=True, max_reply_tokens=10)
+    first, second, _ = episode.turns
+    assert LAST_TURN not in first.observation.message
+    assert second.observation.message.endswith(f"\n{LAST_TURN}") and LAST_TURN in episode.dialogue.segments[-2].text
+    assert (episode.end_reason, episode.answer) == (("answer", "F") if last == ANSWER else ("max_turns", None))
+    assert episode.turns[-1].observation is None
+
+
+@pytest.mark.parametrize("last", [ANSWER, TURN])
+@pytest.mark.parametrize("limits, reason", [({"max_tokens": 160}, "length"), ({"max_images": 2}, "too_many_images")])
+def test_when_room_runs_out_the_model_is_told_and_has_a_final_reply(sandbox, limits, reason, last):
+    episode = counted([TURN, LOOK_AGAIN, last], sandbox, final_answer=True, max_reply_tokens=10, **limits)
+    shown, unseen, _ = episode.turns
+    assert shown.observation.image_index == 1 and len(episode.images) == 2
+    assert (unseen.observation.status, unseen.observation.message, unseen.observation.image_index) == ("output", NOT_SHOWN, None)
+    assert [op.name for op in unseen.observation.ops] == ["rotate"], "what ran is on record"
+    assert (episode.end_reason, episode.answer) == (("answer", "F") if last == ANSWER else (reason, None))
+    assert episode.dialogue.n_tokens == 150 <= limits.get("max_tokens", 150)
+
+
+def test_without_room_even_for_the_last_words_an_episode_ends(sandbox):
+    episode = counted([TURN, ANSWER], sandbox, final_answer=True, max_reply_tokens=10, max_tokens=79)
+    assert (episode.end_reason, episode.dialogue.n_tokens, len(episode.turns)) == ("length", 60, 1)
+
+
+@pytest.mark.parametrize("final_answer", [False, True])
+def test_no_trajectory_is_longer_than_promised_and_its_record_gives_its_dialogue(sandbox, final_answer):
+    replies = {"call": TURN, "error": call("result = 7"), "bad": "<tool_call>{", "none": "Hm.", "answer": ANSWER}
+    rng = random.Random(0)
+    for max_tokens in range(100, 420, 7):
+        script = [replies[rng.choice(list(replies))] for _ in range(8)]
+        limits = {"max_turns": rng.randint(1, 7), "max_images": rng.randint(1, 5), "final_answer": final_answer}
+        episode = counted(script, sandbox, max_tokens=max_tokens, max_reply_tokens=10, **limits)
+        trajectory = episode.trajectory()
+        assert episode.dialogue.n_tokens <= max_tokens + (0 if final_answer else 10)
+        assert len(episode.turns) <= limits["max_turns"] and len(episode.images) <= max(1, limits["max_images"])
+        if final_answer and trajectory.end_reason in ("length", "too_many_images"):
+            assert trajectory.turns[-2].observation.message == NOT_SHOWN, "nobody ends there without a last word"
+        saved = json.loads(json.dumps(trajectory.to_json([])))  # without its pictures, which keep their numbers
+        rebuilt = dialogue_of(sample(40, 30, question="ask"), replace(Trajectory.from_json(saved), images=trajectory.images))
+        assert [s.text for s in rebuilt.segments] == [s.text for s in episode.dialogue.segments]
+
+
+class SlowSandbox:
+    """Worker-like: its calls run beside the loop, and take as long as they like."""
+
+    mode = "worker"
+
+    def __init__(self, sandbox, delays):
+        self.sandbox, self.delays = sandbox, iter(delays)
+
+    def run(self, *job):
+        time.sleep(next(self.delays))
+        return self.sandbox.run(*job)
+
+
+def test_how_long_calls_take_changes_nothing(sandbox):
+    script = {"turn": [TURN, ANSWER], "twice": [TURN, LOOK_AGAIN, ANSWER], "direct": [ANSWER]}
+    samples = [sample(40, 30, seed=i, question=q) for i, q in enumerate(["turn", "twice", "direct", "twice", "turn"])]
+    logs = []
+    for delays in ([0.0] * 9, [0.03, 0.0, 0.02, 0.0, 0.0, 0.04, 0.0, 0.01, 0.0]):
+        model = ScriptByQuestion(batch_size=3, **script)
+        episodes = run_episodes(model, SlowSandbox(sandbox, delays), samples, AgentLimits())
+        logs.append((model.batches, [[t.text for t in e.turns] for e in episodes], [e.sample.id for e in episodes]))
+    assert logs[0] == logs[1]
+    assert logs[0][2] == [s.id for s in samples]
+
+
+def test_the_next_sample_starts_when_one_ends(sandbox):
+    model = ScriptByQuestion(batch_size=2, direct=[ANSWER], turn=[TURN, ANSWER])
+    run_batch(model, sandbox, [sample(40, 30, seed=i, question=q) for i, q in enumerate(["turn", "direct", "direct", "direct"])])
+    assert model.batches == [2, 2, 1]

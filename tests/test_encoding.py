@@ -12,7 +12,7 @@ from codevision_lite.datasets.rows import load_training_rows, trajectory_row
 from codevision_lite.files import append_jsonl
 from codevision_lite.models import Dialogue, Segment
 from codevision_lite.models.encoding import encode_dialogue, encode_segment, image_inputs, rope_positions
-from codevision_lite.protocol import IMAGE, render_observation, render_reply
+from codevision_lite.protocol import IMAGE, LAST_TURN, render_observation, render_reply
 from codevision_lite.records import ToolCall
 from codevision_lite.train.grpo import split_episode
 from codevision_lite.train.sft import TrajectoryCollator
@@ -128,13 +128,20 @@ EPISODES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("replies", EPISODES.values(), ids=EPISODES.keys())
-def test_sft_rl_and_evaluation_see_the_same_prompt_tokens_and_pixels(tmp_path, processor, model, sandbox, replies):
+LIMITS = {"two pictures": {"max_turns": 3, "final_answer": True}, "odd modes": {"max_images": 2, "final_answer": True}}
+
+
+@pytest.mark.parametrize("name", EPISODES)
+def test_sft_rl_and_evaluation_see_the_same_prompt_tokens_and_pixels(tmp_path, processor, model, sandbox, name):
+    replies = EPISODES[name]
     start = sample(130, 90)
     told = ToldModel(model, processor, script=lambda dialogue, row: replies[sum(s.role == "reply" for s in dialogue.segments)])
-    (episode,) = run_episodes(told, sandbox, [start], AgentLimits(max_reply_tokens=200))
+    (episode,) = run_episodes(told, sandbox, [start], AgentLimits(max_reply_tokens=200, **LIMITS.get(name, {})))
     trajectory = episode.trajectory()
     assert (trajectory.end_reason, [t.text for t in trajectory.turns]) == ("answer", replies)
+
+    last_shown = [s.text for s in episode.dialogue.segments if s.role == "observation"][-1:]
+    assert any(LAST_TURN in text for text in last_shown) == (name in LIMITS), "the model is told where its last turn is"
 
     prompt, completion, mask, _ = split_episode(episode)
     rl_pixels = image_inputs(processor, list(episode.dialogue.images))

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pictures import picture
-from tiny_model import answer, ask, converse, show, token_ids
+from pictures import picture, sample
+from tiny_model import ToldModel, answer, ask, converse, show, token_ids
 
-from codevision_lite.models import Dialogue, load_model
+from codevision_lite.agent import AgentLimits, run_episodes
+from codevision_lite.models import Dialogue, Segment, load_model
 from codevision_lite.models.dense import merged_linears
 from codevision_lite.models.encoding import image_inputs
-from codevision_lite.models.hf import VISION_TOKENS, HFModel
+from codevision_lite.models.hf import VISION_TOKENS, HFModel, _Row
 from codevision_lite.models.load import load_base
+from codevision_lite.protocol import render_reply
+from codevision_lite.records import ToolCall
 from codevision_lite.train.load import LORA_TARGETS
+
+TURN = render_reply("It is turned.", ToolCall("result = image.rotate(90, expand=True)"))
+CROP = render_reply("I look closer.", ToolCall("result = image.crop((0, 0, 40, 20))", image_index=1))
+BROKEN = render_reply("It is turned.", ToolCall("result = picture.rotate(90)"))
+ANSWER = render_reply("I can read it.", answer="F")
 
 # For each dialogue its first picture and what it is shown after each reply (None: a message without a picture).
 FIRST = [(84, 84), (300, 40), (60, 200)]
@@ -88,7 +96,7 @@ def test_greedy_replies_are_those_of_generate(any_model, processor):
     converse(HFModel(any_model, processor), dialogues, shown(), max_new_tokens=16)
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
     suppressed = [processor.tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS]
-    assert len({t for d in dialogues for s in d.segments if s.role == "reply" for t in s.token_ids}) > 6, "varied replies"
+    assert len({t for d in dialogues for s in d.segments if s.role == "reply" for t in s.token_ids}) > 4, "varied replies"
     for n in (1, 3, 5):  # the three replies
         before = [Dialogue(d.segments[:n]) for d in dialogues]
         inputs = stock_inputs(processor, before, "left")
@@ -118,14 +126,15 @@ def test_the_kept_cache_gives_what_a_fresh_prefill_gives(any_model, processor):
 
 def test_in_later_turns_only_the_new_tokens_are_prefilled(model, processor):
     dialogues, widths = prompts(), []
-    hook = model.register_forward_pre_hook(lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True)
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: widths.append(kwargs["position_ids"].shape[2]), with_kwargs=True)
     try:
         converse(HFModel(model, processor, seed=1), dialogues, shown(), max_new_tokens=4)
     finally:
         hook.remove()
     prefills = [w for w in widths if w > 1]
     assert prefills[0] == max(len(d.segments[0].token_ids) for d in dialogues)
-    assert prefills[1:] == [max(len(d.segments[n].token_ids) for d in dialogues) for n in (2, 4)]
+    new = [max(len(d.segments[n].token_ids) for d in dialogues) for n in (2, 4)]
+    assert prefills[1:] == [n + 1 for n in new], "what was shown, after the reply's last token"
 
 
 @pytest.mark.parametrize("left", [[0, 1, 2], [2, 0], [1], [2, 1, 0]])
@@ -174,7 +183,7 @@ def test_equal_prompts_are_prefilled_once_and_get_the_same_logits(model, process
     image, batches = picture(120, 60), []
     copies = [ask("What?", image if same_object else image.copy()) for _ in range(4)]
     dialogues = [*copies[:2], ask("What?", picture(120, 60, seed=1)), *copies[2:], ask("Which?", image)]
-    hook = model.register_forward_pre_hook(lambda _, args, kwargs: batches.append(kwargs["input_ids"].shape[0]), with_kwargs=True)
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: batches.append(kwargs["position_ids"].shape[1]), with_kwargs=True)
     try:
         replies = HFModel(model, processor).reply(dialogues, 8)
     finally:
@@ -200,6 +209,126 @@ def test_a_seed_fixes_what_is_sampled(model, processor):
     replies = [HFModel(model, processor, temperature=1.0, seed=seed).reply(prompts(), 10) for seed in (0, 0, 1)]
     first, again, other = ([r.token_ids for r in row] for row in replies)
     assert first == again != other
+
+
+def told(model, processor, **options):
+    """Rollouts of several lengths; every dialogue but the first uses the tool, some twice."""
+    texts = [TURN, CROP, BROKEN, ANSWER]
+    plans = [[3], [0, 3], [0, 1, 3], [2, 0, 1, 3], [0, 3]]
+
+    def script(dialogue, number):
+        return texts[plans[number % len(plans)][sum(s.role == "reply" for s in dialogue.segments)]]
+
+    return ToldModel(model, processor, script=script, **options)
+
+
+SAMPLES = [sample(*size, seed=seed) for size, seed in [((84, 84), 0), ((84, 84), 0), ((130, 60), 1), ((60, 130), 2), ((84, 84), 0)]]
+
+
+@pytest.mark.parametrize("make", [HFModel, told])
+def test_how_many_are_held_at_once_does_not_change_what_is_said(model, processor, sandbox, make):
+    limits = AgentLimits(max_turns=5, max_reply_tokens=120 if make is told else 12)
+    all_at_once, two = (run_episodes(make(model, processor, batch_size=n), sandbox, SAMPLES, limits) for n in (64, 2))
+    all_at_once, two = ([token_ids(e.dialogue) for e in episodes] for episodes in (all_at_once, two))
+    assert all_at_once == two
+    assert len(set(map(tuple, two))) == (4 if make is told else 3), "as many as there are different samples and scripts"
+
+
+def test_no_more_rows_are_cached_than_are_allowed(model, processor, sandbox):
+    engine, held = told(model, processor, batch_size=2), []
+    hook = model.register_forward_pre_hook(lambda *_: held.append(len(engine._rows)))
+    try:
+        run_episodes(engine, sandbox, SAMPLES, AgentLimits(max_turns=5, max_reply_tokens=120))
+    finally:
+        hook.remove()
+    assert max(held) == 2
+    assert not engine._rows and not engine._kv.lengths, "nothing is kept of what is over"
+
+
+def test_sampling_depends_on_the_dialogues_number_and_not_on_its_neighbours(model, processor):
+    together, alone = prompts(), prompts()
+    converse(HFModel(model, processor, temperature=1.0, seed=5), together, shown())
+    engine = HFModel(model, processor, temperature=1.0, seed=5)
+    for dialogue in alone:
+        engine._draws(_Row(dialogue, limit=1))  # numbers them in order
+    for i in (2, 0, 1):
+        converse(engine, [alone[i]], [shown()[i]])
+    assert list(map(token_ids, together)) == list(map(token_ids, alone))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_looking_for_ends_now_and_then_changes_nothing(model, processor, temperature):
+    conversations = [prompts(), prompts()]
+    for dialogues, every in zip(conversations, (1, 4), strict=True):
+        engine = HFModel(model, processor, temperature=temperature, seed=2)
+        engine._check_every = every
+        converse(engine, dialogues, shown(), max_new_tokens=14)
+    each, now_and_then = conversations
+    assert list(map(token_ids, each)) == list(map(token_ids, now_and_then))
+    assert (sampled(each) - sampled(now_and_then)).abs().max() < 1e-4
+
+
+def test_dialogues_join_while_others_are_decoded(model, processor):
+    early, late = prompts()[:2], prompts()[2:]
+    engine, replies = HFModel(model, processor), {}
+    with engine.generating():
+        for dialogue in early:
+            engine.add(dialogue, 24)
+        while not replies:
+            replies.update((id(d), r) for d, r in engine.advance())
+        engine.add(late[0], 24)
+        while len(replies) < 3:
+            replies.update((id(d), r) for d, r in engine.advance())
+        assert engine.advance() == []
+    for dialogue in [*early, *late]:
+        (alone,) = HFModel(model, processor).reply([dialogue], 24)
+        assert replies[id(dialogue)].token_ids == alone.token_ids
+        assert replies[id(dialogue)].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_equal_pictures_go_through_the_tower_once(model, processor):
+    image, pictures = picture(84, 84), []
+    dialogues = [ask(f"What is in cell {i}?", image.copy()) for i in range(3)]
+    hook = model.model.visual.register_forward_pre_hook(lambda _, args, kwargs: pictures.append(len(kwargs["grid_thw"])), with_kwargs=True)
+    try:
+        engine = HFModel(model, processor)
+        converse(engine, dialogues, [[image.rotate(90)]] * 2 + [[picture(84, 84, 7)]], max_new_tokens=4)
+    finally:
+        hook.remove()
+    assert pictures == [1, 2]
+
+
+def test_the_rollouts_of_a_prompt_share_its_prefill_even_when_they_start_apart(model, processor, sandbox):
+    widths = []
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: widths.append(kwargs["position_ids"].shape[2]), with_kwargs=True)
+    try:
+        run_episodes(told(model, processor, batch_size=2), sandbox, [SAMPLES[0]] * 5, AgentLimits(max_turns=1, max_reply_tokens=120))
+    finally:
+        hook.remove()
+    assert sum(width > 1 for width in widths) == 1
+
+
+def test_draws_spread_evenly_give_the_softmax(model, processor):
+    engine, n = HFModel(model, processor, temperature=0.7), 4000
+    torch.manual_seed(0)
+    logits = torch.randn(1, 1280) * 2
+    tokens, logprobs = engine._choose(logits.expand(n, -1), (torch.arange(n) + 0.5) / n)
+    allowed = (logits / 0.7).index_fill(1, engine._suppressed, float("-inf")).softmax(-1)[0]
+    assert (torch.bincount(tokens, minlength=1280) - n * allowed).abs().max() <= 1.01
+    assert torch.allclose(logprobs, torch.log_softmax(logits / 0.7, -1)[0, tokens])
+    last, _ = engine._choose(logits.expand(2, -1), torch.tensor([0.0, 1.0]))
+    assert (allowed[last] > 0).all()
+
+
+def test_a_dialogue_continued_with_another_reply_is_read_anew(model, processor):
+    dialogue, other = prompts()[0], prompts()[0]
+    engine = HFModel(model, processor)
+    engine.reply([dialogue], 8)
+    for d in (dialogue, other):
+        d.segments.append(Segment("reply", "Something else."))
+        show(d, picture(40, 60))
+    (reply,), (expected,) = engine.reply([dialogue], 8), HFModel(model, processor).reply([other], 8)
+    assert reply.token_ids == expected.token_ids
 
 
 def test_a_reply_is_cut_at_the_limit_and_says_so(model, processor):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -73,25 +74,19 @@ def token_ids(dialogue: Dialogue) -> list[int]:
 class ToldModel(HFModel):
     """Draws the tokens of given replies in place of random ones; their log-probabilities are the model's own.
 
-    `script`: the reply to a dialogue, given the dialogue and its row.
+    `script`: the reply to a dialogue, given the dialogue and its number.
     """
 
     def __init__(self, *args: Any, script: Callable[[Dialogue, int], str], **options: Any):
         super().__init__(*args, **options)
         self.script = script
 
-    def reply(self, dialogues: Sequence[Dialogue], max_new_tokens: int) -> list[Segment]:
-        if all(len(d.segments) == 1 for d in dialogues):
-            self._numbers = {id(d): i for i, d in enumerate(dialogues)}
-        encode = self.processor.tokenizer.encode
-        self._told = [[*encode(self.script(d, self._numbers[id(d)]), add_special_tokens=False), self.end_id] for d in dialogues]
-        self._at = 0
-        return super().reply(dialogues, max_new_tokens)
+    def _draws(self, row: Any) -> np.ndarray:
+        super()._draws(row)  # numbers the dialogue
+        reply = self.script(row.dialogue, self._numbers[row.dialogue])
+        told = [*self.processor.tokenizer.encode(reply, add_special_tokens=False), self.end_id]
+        return np.array((told + [self.end_id] * row.limit)[: row.limit])
 
-    def _choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if len(logits) < len(self._told):  # finished rows have left the batch
-            self._told = [row for row in self._told if len(row) > self._at]
-        chosen = torch.tensor([row[min(self._at, len(row) - 1)] for row in self._told])
-        self._at += 1
+    def _choose(self, logits: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logprobs = torch.log_softmax(logits / (self.temperature or 1.0), dim=-1)
-        return chosen, logprobs.cpu().gather(1, chosen[:, None])[:, 0]
+        return draws, logprobs.gather(1, draws[:, None])[:, 0]

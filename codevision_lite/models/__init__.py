@@ -5,9 +5,10 @@ A Dialogue is the list of segments that protocol.py renders; a backend appends t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -50,6 +51,69 @@ class ChatModel(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamingModel(ChatModel, Protocol):
+    """A ChatModel whose dialogues need not wait for each other."""
+
+    def generating(self) -> AbstractContextManager[None]:
+        """The methods below work inside."""
+        ...
+
+    def encode(self, segment: Segment) -> int:
+        """How many tokens a segment has, its pictures included; 0 where the model does not count."""
+        ...
+
+    def add(self, dialogue: Dialogue, max_new_tokens: int) -> None:
+        """Ask for the next reply to a dialogue."""
+        ...
+
+    def advance(self) -> list[tuple[Dialogue, Segment]]:
+        """The replies that are finished next, of those that were asked for; the caller appends them."""
+        ...
+
+    def drop(self, dialogue: Dialogue) -> None:
+        """A dialogue that is over."""
+        ...
+
+
+@contextmanager
+def streaming(model: ChatModel) -> Iterator[StreamingModel]:
+    """The model as a StreamingModel; one that only knows `reply` goes in step and does not count tokens."""
+    stream = model if isinstance(model, StreamingModel) else _InStep(model)
+    with stream.generating():
+        yield stream
+
+
+class _InStep:
+    """A ChatModel as a StreamingModel: all dialogues that wait are replied to at once."""
+
+    def __init__(self, model: ChatModel):
+        self.model, self.batch_size = model, model.batch_size
+        self._asked: list[Dialogue] = []
+        self._max_new_tokens = 0
+
+    def reply(self, dialogues: Sequence[Dialogue], max_new_tokens: int) -> list[Segment]:
+        return self.model.reply(dialogues, max_new_tokens)
+
+    @contextmanager
+    def generating(self) -> Iterator[None]:
+        yield
+
+    def encode(self, segment: Segment) -> int:
+        return 0
+
+    def add(self, dialogue: Dialogue, max_new_tokens: int) -> None:
+        self._asked.append(dialogue)
+        self._max_new_tokens = max_new_tokens
+
+    def advance(self) -> list[tuple[Dialogue, Segment]]:
+        asked, self._asked = self._asked, []
+        return list(zip(asked, self.reply(asked, self._max_new_tokens), strict=True)) if asked else []
+
+    def drop(self, dialogue: Dialogue) -> None:
+        pass
+
+
 class ScriptedModel:
     """Replies with given texts in turn, the same ones for every dialogue; for gold data and tests."""
 
@@ -65,6 +129,9 @@ class ScriptedModel:
 
 def load_model(name: str, **options: Any) -> ChatModel:
     """A model by local folder or hub name, with its adapter where `adapter=FOLDER` is given (see models/hf.py)."""
+    from codevision_lite.models.backend import start_backend
+
+    start_backend(options.get("backend", "auto"))  # before what imports transformers
     from codevision_lite.models.hf import HFModel
     from codevision_lite.models.load import load_base
 

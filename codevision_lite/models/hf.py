@@ -1,206 +1,316 @@
-"""Generation with a transformers (or Unsloth) Qwen-VL model: batched, multi-turn, with the KV cache kept between turns.
+"""Generation with a transformers (or Unsloth) Qwen2.5-VL model: continuous batching of multi-turn dialogues.
 
-One loop serves RL rollouts and evaluation. Equal prompts are prefilled once; in later turns only the new tokens are
-prefilled; vision tokens can't be sampled. Greedy replies equal `generate()`'s (a test compares).
+One engine serves RL rollouts and evaluation. A dialogue may join while others are decoded; its KV cache is kept between its
+turns, so that only new tokens are prefilled; equal prompts are prefilled once, and equal pictures go through the vision tower
+once. What is sampled depends on the seed, the dialogue's number and the position alone, not on who else is in the batch or
+when the sandbox was done. Vision tokens can't be sampled. Greedy replies equal `generate()`'s (a test compares).
 Does not load models: models/load.py does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from PIL import Image
 
-from codevision_lite.imaging import content_name
 from codevision_lite.models import Dialogue, Segment
+from codevision_lite.models.backend import generation_mode
 from codevision_lite.models.dense import merged_linears
-from codevision_lite.models.encoding import ImageInputs, encode_segment, image_inputs, rope_positions
-from codevision_lite.models.kv import CacheRows, join_rows, take_rows
+from codevision_lite.models.encoding import encode_segment, rope_positions
+from codevision_lite.models.kv import DecodingRows, prefill_cache, waiting_rows
+from codevision_lite.models.vision import PictureFeatures
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+PREFILL_TOKENS = 16_384  # of one forward, padding included; bounds its activations
+GPU_CHECK_EVERY = 4  # steps between looks at which replies have ended: a look waits for the GPU
+
+
+@dataclass(eq=False)
+class _Row:
+    """What the engine holds of one dialogue."""
+
+    dialogue: Dialogue
+    kv: torch.Tensor | None = None  # (2 * layers, heads, tokens, head size) while it is not decoded
+    n_cached: int = 0  # the dialogue's tokens that the model has seen
+    n_segments: int = 0  # whose ids and pictures are known
+    grids: list[np.ndarray] = field(default_factory=list)  # of all pictures so far
+    new_images: list[Image.Image] = field(default_factory=list)  # those that the model has not seen
+    next_position: int = 0  # rotary position of the reply's first token
+    limit: int = 0  # tokens of the reply
+    draws: np.ndarray | None = None  # (limit,) in [0, 1): one for each token
+    tokens: list[int] = field(default_factory=list)  # of the reply; the last one's keys are not cached
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [t for s in self.dialogue.segments for t in s.token_ids or ()]
 
 
 class HFModel:
-    """A ChatModel over (model, processor). Holds the KV cache of the dialogues of its last call."""
+    """A StreamingModel over (model, processor). `batch_size` dialogues are held at once: their KV caches set the memory."""
 
     def __init__(self, model: Any, processor: Any, *, temperature: float = 0.0, seed: int = 0, batch_size: int = 64):
-        """`temperature` 0 is greedy. `seed` fixes what is sampled, for a fixed order of calls."""
+        """`temperature` 0 is greedy. `seed` fixes what is sampled, for a fixed order of dialogues."""
         self.model, self.processor = model, processor
         self.temperature, self.batch_size = temperature, batch_size
-        self._generator = torch.Generator().manual_seed(seed)
         tokenizer = processor.tokenizer
         self.end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
         self._image_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-        self._pad_id = tokenizer.pad_token_id
-        self._suppressed = torch.tensor([tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS])
-        self._rows: list[Dialogue] = []  # which dialogue each row of the cache belongs to
-        self._kv = CacheRows.empty(0)
-        self._grids: dict[int, list[np.ndarray]] = {}  # id(dialogue) -> grids of its pictures so far
+        self._pad_id, self._n_words = tokenizer.pad_token_id, model.config.text_config.vocab_size
+        self._suppressed = torch.tensor([tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS], device=self.device)
+        self._check_every = GPU_CHECK_EVERY if self.device.type == "cuda" else 1
+        self._pictures = PictureFeatures(model, processor)
+        self._is_open = False
+        self.seconds = {"prefill": 0.0, "decode": 0.0}  # spent so far
+        self.reseed(seed)
+        self.forget()
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
     def forget(self) -> None:
-        """Drop the cache (call after the weights changed or to free memory)."""
-        self._rows, self._kv, self._grids = [], CacheRows.empty(0), {}
+        """Drop all caches (call after the weights changed or to free memory)."""
+        self._rows: dict[int, _Row] = {}  # by id(dialogue); they hold the dialogue, so ids stay its own
+        self._ready: list[_Row] = []  # to be prefilled
+        self._decoding: list[_Row] = []  # in the order of the slots of _kv
+        self._kv = DecodingRows()
+        self._last_prompt: tuple[Any, torch.Tensor, torch.Tensor] | None = None  # key, KV, logits
+        self._pictures.forget()
 
     def reseed(self, seed: int) -> None:
-        """Fix what is sampled from here on."""
-        self._generator.manual_seed(seed)
+        """Fix what is sampled from here on; dialogues are numbered anew, in the order in which they come."""
+        self._seed, self._numbers, self._n_numbered = seed, WeakKeyDictionary(), 0
 
-    @torch.no_grad()
+    @contextmanager
+    def generating(self) -> Iterator[None]:
+        """`advance` works inside: evaluation mode, no gradients, and on a CPU merged weights."""
+        if self._is_open:
+            yield
+            return
+        self._is_open = True
+        try:
+            with generation_mode(self.model), torch.no_grad(), merged_linears(self.model):
+                yield
+        finally:
+            self._is_open = False
+
     def reply(self, dialogues: Sequence[Dialogue], max_new_tokens: int) -> list[Segment]:
-        """See ChatModel. Sets the token ids of the dialogues' new segments."""
-        training = self.model.training
-        self.model.eval()
-        with merged_linears(self.model):
-            replies = self._reply(dialogues, max_new_tokens)
-        self.model.train(training)
+        """See ChatModel: all in step. Keeps the caches of these dialogues, and no others'."""
+        for row in list(self._rows.values()):
+            if row.dialogue not in dialogues:
+                self.drop(row.dialogue)
+        replies: dict[int, Segment] = {}
+        with self.generating():
+            for dialogue in dialogues:
+                self.add(dialogue, max_new_tokens)
+            while len(replies) < len(dialogues):
+                replies.update((id(dialogue), reply) for dialogue, reply in self.advance())
+        return [replies[id(dialogue)] for dialogue in dialogues]
+
+    def encode(self, segment: Segment) -> int:
+        """Set the token ids of a segment, unless they are; returns how many there are, those of its pictures included."""
+        if segment.token_ids is None:
+            grids = self._pictures.grids(segment.images) if segment.images else None
+            segment.token_ids = encode_segment(self.processor, segment, grids)
+        return len(segment.token_ids)
+
+    def add(self, dialogue: Dialogue, max_new_tokens: int) -> None:
+        """Let the model continue the dialogue: the reply, at most `max_new_tokens` long, comes from an `advance` to come."""
+        row = self._rows.get(id(dialogue))
+        if row is None or (row.tokens and not any(s.token_ids is row.tokens for s in dialogue.segments)):
+            row = self._rows[id(dialogue)] = _Row(dialogue)  # new, or it was continued with another reply than ours
+        for segment in dialogue.segments[row.n_segments :]:
+            self.encode(segment)
+            if segment.images:
+                row.grids.extend(self._pictures.grids(segment.images).numpy())
+                row.new_images.extend(segment.images)
+        row.n_segments = len(dialogue.segments)
+        row.limit, row.tokens, row.logprobs = max_new_tokens, [], []
+        row.draws = self._draws(row)
+        self._ready.append(row)
+
+    def drop(self, dialogue: Dialogue) -> None:
+        """Forget a dialogue that is over (one that the model is not replying to)."""
+        self._rows.pop(id(dialogue), None)
+
+    def advance(self) -> list[tuple[Dialogue, Segment]]:
+        """Go on until one or more replies are finished; gives them, the caller appends them. None where nothing was added."""
+        finished = self._prefill_ready()
+        while not finished and self._decoding:
+            finished = self._decode()
+        decode, replies = self.processor.tokenizer.decode, []
+        for row in finished:
+            ended = row.tokens[-1] == self.end_id
+            text = decode(row.tokens[:-1] if ended else row.tokens, skip_special_tokens=False)
+            replies.append((row.dialogue, Segment("reply", text, token_ids=row.tokens, logprobs=row.logprobs, finished=ended)))
         return replies
 
-    def _reply(self, dialogues: Sequence[Dialogue], max_new_tokens: int) -> list[Segment]:
-        kept = self._keep_rows(dialogues)
-        seen: dict[tuple[int, ...], ImageInputs] = {}  # the rollouts of one prompt share its picture
-        fresh = [self._encode_new(dialogue, seen) for dialogue in dialogues]
-        if kept:
-            logits = self._prefill(dialogues, fresh)
-        else:
-            logits = self._prefill_unique(dialogues, fresh)
-        return self._decode(dialogues, logits, max_new_tokens)
+    def _draws(self, row: _Row) -> np.ndarray:
+        """A uniform number for each token of the reply, keyed by seed, dialogue and turn."""
+        if row.dialogue not in self._numbers:
+            self._numbers[row.dialogue] = self._n_numbered
+            self._n_numbered += 1
+        n_replies = sum(s.role == "reply" for s in row.dialogue.segments)
+        rng = np.random.Generator(np.random.Philox(key=[self._seed, self._numbers[row.dialogue]], counter=[0, 0, 0, n_replies]))
+        return rng.random(row.limit)
 
-    def _encode_new(self, dialogue: Dialogue, seen: dict[tuple[int, ...], ImageInputs]) -> ImageInputs | None:
-        """Tokenise the segments that have no ids yet; returns the pictures that the KV cache has not seen."""
-        kept = dialogue in self._rows
-        segments = [s for s in dialogue.segments if s.token_ids is None or not kept]
-        images = [image for s in dialogue.segments if s.token_ids is None or not kept for image in s.images]
-        key = tuple(map(id, images))
-        if images and key not in seen:
-            seen[key] = image_inputs(self.processor, images)
-        inputs = seen.get(key)
-        at = 0
-        for segment in segments:
-            n = len(segment.images)
-            if segment.token_ids is None:
-                segment.token_ids = encode_segment(self.processor, segment, inputs.grid_thw[at : at + n] if n else None)
-            at += n
-        grids = self._grids[id(dialogue)] = self._grids.get(id(dialogue), []) if kept else []
-        if inputs is not None:
-            grids.extend(inputs.grid_thw.numpy())
-        return inputs
+    def _prefill_ready(self) -> list[_Row]:
+        """Prefill the dialogues that were added and take each reply's first token; returns those that end with it."""
+        rows, self._ready = self._ready, []
+        if not rows:
+            return []
+        started = time.perf_counter()
+        sharing: dict[Any, list[_Row]] = {}
+        for row in rows:
+            row.next_position = 0
+            key = (tuple(row.token_ids), *self._pictures.names(row.new_images)) if row.kv is None else id(row)
+            sharing.setdefault(key, []).append(row)
+        logits: dict[int, torch.Tensor] = {}
+        if self._last_prompt and self._last_prompt[0] in sharing:  # its other rollouts had no room until now
+            first = sharing[self._last_prompt[0]][0]
+            first.kv, logits[id(first)] = self._last_prompt[1:]
+            self._place(first)
+        new = [group[0] for group in sharing.values() if id(group[0]) not in logits]
+        for batch in _by_length(new):
+            logits.update(zip(map(id, batch), self._prefill(batch), strict=True))
+        for key, group in sharing.items():
+            first = group[0]
+            for row in group:
+                row.kv, row.next_position, row.n_cached = first.kv, first.next_position, first.kv.shape[2]
+                row.new_images.clear()
+                logits[id(row)] = logits[id(first)]
+            if not isinstance(key, int):
+                self._last_prompt = (key, first.kv, logits[id(first)])
+        draws = torch.from_numpy(np.array([row.draws[0] for row in rows])).to(self.device)
+        chosen, logprobs = self._choose(torch.stack([logits[id(row)] for row in rows]), draws)
+        for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+        going_on = [row for row in rows if not self._has_ended(row)]
+        if going_on:
+            self._kv.append([row.kv for row in going_on])
+            self._decoding.extend(going_on)
+            for row in going_on:
+                row.kv = None
+        self.seconds["prefill"] += time.perf_counter() - started
+        return [row for row in rows if self._has_ended(row)]
 
-    def _keep_rows(self, dialogues: Sequence[Dialogue]) -> bool:
-        """Narrow the cache to these dialogues; False, and no cache, where it does not hold them all."""
-        places = {id(d): i for i, d in enumerate(self._rows)}
-        if not self._rows or any(id(d) not in places for d in dialogues):
-            self.forget()
-            return False
-        index = torch.tensor([places[id(d)] for d in dialogues])
-        if len(index) != len(self._rows) or not torch.equal(index, torch.arange(len(index))):
-            self._kv = take_rows(self._kv, index)
-        self._rows = list(dialogues)
-        return True
+    def _has_ended(self, row: _Row) -> bool:
+        return row.tokens[-1] == self.end_id or len(row.tokens) == row.limit
 
-    def _prefill_unique(self, dialogues: Sequence[Dialogue], fresh: list[ImageInputs | None]) -> torch.Tensor:
-        """Start a new cache: each different prompt once, then its rows copied to the dialogues that share it."""
-        first: dict[tuple, int] = {}
-        unique: list[int] = []
-        row_of = []
-        for i, dialogue in enumerate(dialogues):
-            key = (*(t for s in dialogue.segments for t in s.token_ids or ()), *(content_name(image) for image in dialogue.images))
-            if key not in first:
-                first[key] = len(unique)
-                unique.append(i)
-            row_of.append(first[key])
-        self._kv = CacheRows.empty(len(unique))
-        logits = self._prefill([dialogues[i] for i in unique], [fresh[i] for i in unique])
-        self._rows = list(dialogues)
-        if len(unique) < len(dialogues):
-            self._kv, logits = take_rows(self._kv, torch.tensor(row_of)), logits[row_of]
-        return logits
+    def _place(self, row: _Row) -> np.ndarray:
+        """(3, T) rotary positions of the dialogue; notes where the reply begins."""
+        grids = np.array(row.grids).reshape(-1, 3)
+        rope = rope_positions(row.token_ids, grids, self._image_id, self.processor.image_processor.merge_size)
+        row.next_position = int(rope[0, -1]) + 1  # the last token is text: all three positions agree
+        return rope
 
-    def _prefill(self, dialogues: Sequence[Dialogue], fresh: list[ImageInputs | None]) -> torch.Tensor:
-        """Run the tokens that the cache has not seen, left-padded to one length; returns the last logits (rows, vocabulary)."""
-        cached = self._kv.mask.sum(1).tolist()
-        ids = [[t for s in d.segments for t in s.token_ids or ()] for d in dialogues]
-        new = [row[n:] for row, n in zip(ids, cached, strict=True)]
+    def _prefill(self, rows: Sequence[_Row]) -> torch.Tensor:
+        """Run the tokens that the model has not seen, left-padded to one length; returns the last logits (rows, vocabulary)."""
+        new = [row.token_ids[row.n_cached :] for row in rows]
         width = max(map(len, new))
         input_ids = torch.full((len(new), width), self._pad_id)
         mask = torch.zeros(len(new), width, dtype=torch.long)
         positions = torch.zeros(3, len(new), width, dtype=torch.long)
-        for i, row in enumerate(new):
-            grids = np.array(self._grids[id(dialogues[i])]).reshape(-1, 3)
-            rope = rope_positions(ids[i], grids, self._image_id, self.processor.image_processor.merge_size)
-            input_ids[i, width - len(row) :] = torch.tensor(row)
-            mask[i, width - len(row) :] = 1
-            positions[:, i, width - len(row) :] = torch.from_numpy(rope[:, len(ids[i]) - len(row) :])
-            self._kv.next_position[i] = int(rope[0, -1]) + 1  # the last token is text: all three positions agree
-        self._kv.mask = torch.cat([self._kv.mask, mask], dim=1)
-        pictures = [f for f in fresh if f is not None]
-        vision = {}
-        if pictures:
-            vision["pixel_values"] = torch.cat([f.pixel_values for f in pictures]).to(self.device)
-            vision["image_grid_thw"] = torch.cat([f.grid_thw for f in pictures]).to(self.device)
-        return self._forward(input_ids, positions, **vision)
+        for i, (row, ids) in enumerate(zip(rows, new, strict=True)):
+            input_ids[i, width - len(ids) :] = torch.tensor(ids)
+            mask[i, width - len(ids) :] = 1
+            positions[:, i, width - len(ids) :] = torch.from_numpy(self._place(row)[:, row.n_cached :])
+        cache, past = prefill_cache([row.kv for row in rows])
+        mask = torch.cat([past, mask], dim=1)
+        input_ids = input_ids.to(self.device)
+        embeddings = self.model.get_input_embeddings()(input_ids)
+        images = [image for row in rows for image in row.new_images]
+        if images:
+            with self._autocast():
+                features = self._pictures.features(images, self.device).to(embeddings.dtype)
+            places = input_ids == self._image_id
+            assert places.sum() == len(features), f"{int(places.sum())} image tokens, {len(features)} features of {len(images)} pictures"
+            embeddings = embeddings.masked_scatter(places[..., None], features)
+        logits = self._forward(positions.to(self.device), mask.to(self.device), cache, inputs_embeds=embeddings)
+        for row, kv in zip(rows, waiting_rows(cache, mask), strict=True):
+            row.kv = kv
+        return logits
 
-    def _forward(self, input_ids: torch.Tensor, positions: torch.Tensor, **vision: torch.Tensor) -> torch.Tensor:
+    def _decode(self) -> list[_Row]:
+        """A few steps for all rows under way; returns those that have ended, which leave their slots."""
+        started = time.perf_counter()
+        rows = self._decoding
+        steps = min(self._check_every, min(row.limit - len(row.tokens) for row in rows))
+        tokens = torch.tensor([row.tokens[-1] for row in rows]).to(self.device)
+        positions = torch.tensor([row.next_position + len(row.tokens) - 1 for row in rows]).to(self.device)
+        draws = torch.from_numpy(np.stack([row.draws[len(row.tokens) : len(row.tokens) + steps] for row in rows])).to(self.device)
+        self._kv.make_room(steps)
+        chosen = []
+        for j in range(steps):
+            place = (positions + j).view(1, -1, 1).expand(3, -1, 1)
+            logits = self._forward(place, self._kv.mask(), self._kv.cache, input_ids=tokens[:, None])
+            self._kv.step()
+            tokens, logprobs = self._choose(logits, draws[:, j])
+            chosen.append((tokens, logprobs))
+        new_tokens, new_logprobs = (torch.stack(column, dim=1).tolist() for column in zip(*chosen, strict=True))
+        ended = []
+        for slot in reversed(range(len(rows))):
+            row, ids = rows[slot], new_tokens[slot]
+            n = ids.index(self.end_id) + 1 if self.end_id in ids else steps  # what follows the end is not the reply's
+            row.tokens += ids[:n]
+            row.logprobs += new_logprobs[slot][:n]
+            if self._has_ended(row):
+                row.kv = self._kv.remove(slot, steps - n)
+                row.n_cached = row.kv.shape[2]
+                ended.append(row)
+                rows[slot] = rows[-1]
+                rows.pop()
+        self.seconds["decode"] += time.perf_counter() - started
+        return ended[::-1]
+
+    def _forward(self, positions: torch.Tensor, mask: torch.Tensor, cache: Any, **tokens: torch.Tensor) -> torch.Tensor:
         # In training, accelerate wraps `forward` in bf16 autocast; on a CPU rollouts compute as evaluation does, in float32.
         forward = getattr(self.model, "_original_forward", self.model) if self.device.type == "cpu" else self.model
-        out = forward(
-            input_ids=input_ids.to(self.device), attention_mask=self._kv.mask.to(self.device), position_ids=positions.to(self.device),
-            past_key_values=self._kv.cache, use_cache=True, logits_to_keep=1, **vision,
-        )  # fmt: skip
+        out = forward(attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1, **tokens)
+        assert out.logits.shape[-1] == self._n_words, f"{out.logits.shape[-1]} logits for {self._n_words} words: not the model's own output"
         return out.logits[:, -1].float()
 
-    def _decode(self, dialogues: Sequence[Dialogue], logits: torch.Tensor, max_new_tokens: int) -> list[Segment]:
-        tokens: list[list[int]] = [[] for _ in dialogues]
-        logprobs: list[list[float]] = [[] for _ in dialogues]
-        live = torch.arange(len(dialogues))  # the dialogue of each row that is still decoded
-        running = torch.ones(len(dialogues), dtype=torch.bool)
-        parked: list[tuple[torch.Tensor, CacheRows]] = []
-        for _ in range(max_new_tokens):
-            chosen, chosen_logprobs = self._choose(logits)
-            for i in running.nonzero()[:, 0].tolist():
-                tokens[live[i]].append(int(chosen[i]))
-                logprobs[live[i]].append(float(chosen_logprobs[i]))
-            logits = self._feed(chosen, running)  # a row's end-of-turn token is fed, what comes after it is not
-            running = running & (chosen != self.end_id)
-            if not running.any():
-                break
-            if running.sum() <= len(live) / 2:  # finished rows wait outside: one long reply must not carry the batch along
-                parked.append((live[~running], take_rows(self._kv, (~running).nonzero()[:, 0])))
-                self._kv, logits = take_rows(self._kv, running.nonzero()[:, 0]), logits[running]
-                live, running = live[running], running[running]
-        if parked:
-            self._kv = join_rows([self._kv, *(rows for _, rows in parked)], torch.cat([live, *(index for index, _ in parked)]))
-        decode = self.processor.tokenizer.decode
-        replies = []
-        for ids, lps in zip(tokens, logprobs, strict=True):
-            finished = ids[-1] == self.end_id
-            text = decode(ids[:-1] if finished else ids, skip_special_tokens=False)
-            replies.append(Segment("reply", text, token_ids=ids, logprobs=lps, finished=finished))
-        return replies
+    def _autocast(self) -> Any:
+        """The tower runs outside of the wrapped forward, in the same precision."""
+        is_wrapped = self.device.type == "cuda" and hasattr(self.model, "_original_forward")
+        return torch.autocast("cuda", torch.bfloat16) if is_wrapped else nullcontext()
 
-    def _feed(self, tokens: torch.Tensor, fed: torch.Tensor) -> torch.Tensor:
-        """Append one token to the rows where `fed` (a pad that nothing attends to elsewhere); returns the next logits."""
-        self._kv.mask = torch.cat([self._kv.mask, fed.long()[:, None]], dim=1)
-        positions = self._kv.next_position.view(1, -1, 1).expand(3, -1, 1)
-        self._kv.next_position = self._kv.next_position + fed.long()
-        return self._forward(torch.where(fed, tokens, self._pad_id)[:, None], positions)
-
-    def _choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(rows, vocabulary) logits -> token and log-probability of each row, on the CPU.
+    def _choose(self, logits: torch.Tensor, draws: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rows, vocabulary) logits, (rows,) uniform draws -> token and log-probability of each row, on the logits' device.
 
         The log-probability is that of the full softmax, which the training forward recomputes; only the choice is
-        kept away from vision tokens.
+        kept away from vision tokens. It inverts the cumulative distribution: one draw for each token.
         """
         scaled = logits / self.temperature if self.temperature > 0 else logits
         logprobs = torch.log_softmax(scaled, dim=-1)
-        allowed = scaled.index_fill(1, self._suppressed.to(scaled.device), float("-inf"))
+        allowed = scaled.index_fill(1, self._suppressed, float("-inf"))
         if self.temperature > 0:
-            chosen = torch.multinomial(torch.softmax(allowed, dim=-1).cpu(), 1, generator=self._generator)[:, 0]
+            cumulative = torch.softmax(allowed, dim=-1).cumsum(-1)
+            at = draws[:, None].to(cumulative.dtype).clamp(max=1 - 1e-6) * cumulative[:, -1:]
+            chosen = torch.searchsorted(cumulative, at, right=True)  # the first token whose sum is above: never one of probability 0
         else:
-            chosen = allowed.argmax(dim=-1).cpu()
-        return chosen, logprobs.cpu().gather(1, chosen[:, None])[:, 0]
+            chosen = allowed.argmax(dim=-1, keepdim=True)
+        return chosen[:, 0], logprobs.gather(1, chosen)[:, 0]
+
+
+def _by_length(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Batches of rows with about as many new tokens, each at most PREFILL_TOKENS with its padding."""
+    batch: list[_Row] = []
+    width = 0
+    for row in sorted(rows, key=lambda row: -(len(row.token_ids) - row.n_cached)):
+        width = width or len(row.token_ids) - row.n_cached
+        if batch and width * (len(batch) + 1) > PREFILL_TOKENS:
+            yield batch
+            batch, width = [], len(row.token_ids) - row.n_cached
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,56 +1,137 @@
-"""Rows of a KV cache as a value: pick some, put them back together. Used by hf.py's decoding loop.
+"""The KV cache of rows that come and go: a row is one tensor when it waits, and a slot of one buffer while it is decoded.
 
-Columns that are padding in every row are dropped on the way: rotary positions are in the keys, so columns may move.
+Rows in the buffer end at the same column, so that a step writes one column. Positions are rotated into the keys, so a row
+may lie in any columns. A step attends to the whole buffer, unwritten columns masked: a part of it would be copied by every
+matrix product on a CPU. Used by hf.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn.functional import pad
 from transformers import DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+HEADROOM = 32  # columns to grow by: the buffer is copied once in as many steps, and each step attends to half of them in vain
 
 
-@dataclass
-class CacheRows:
-    """What the model has seen of some dialogues."""
+class DecodingRows:
+    """The rows under way. Row i holds the columns [end - lengths[i], end) of slot i; slots in front of it are all taken."""
 
-    cache: DynamicCache
-    mask: torch.Tensor  # (rows, columns) int64 on the CPU; 0 = padding
-    next_position: torch.Tensor  # (rows,) int64: rotary position of each row's next token
+    def __init__(self) -> None:
+        self.buffer: torch.Tensor | None = None  # (2 * layers, slots, heads, columns, head size): keys and values in turn
+        self.lengths: list[int] = []
+        self.end = 0
+        self.cache: Cache | None = None  # what the model's forward is given
 
-    @classmethod
-    def empty(cls, n: int) -> CacheRows:
-        return cls(DynamicCache(), torch.zeros(n, 0, dtype=torch.long), torch.zeros(n, dtype=torch.long))
+    def append(self, rows: Sequence[torch.Tensor]) -> None:
+        """Take up waiting rows, (2 * layers, heads, tokens, head size) each, in the next slots."""
+        n, total = len(self.lengths), len(self.lengths) + len(rows)
+        end = max(self.end, *(row.shape[2] for row in rows))
+        if self.buffer is None:
+            n_tensors, heads, _, size = rows[0].shape
+            self.buffer = rows[0].new_zeros(n_tensors, 0, heads, 0, size)
+            self.cache = Cache(layers=[_Layer(self, number) for number in range(n_tensors // 2)])
+        if total > self.buffer.shape[1] or end > self.end:
+            self._move(total, end, max(self.buffer.shape[3], end + HEADROOM))
+        for slot, row in enumerate(rows, n):
+            self.buffer[:, slot, :, end - row.shape[2] : end] = row
+            self.lengths.append(row.shape[2])
+
+    def remove(self, slot: int, surplus: int) -> torch.Tensor:
+        """A copy of the row without its last `surplus` columns; the last row moves into its slot."""
+        last, length = len(self.lengths) - 1, self.lengths[slot]
+        row = self.buffer[:, slot, :, self.end - length : self.end - surplus].clone()
+        if slot != last:
+            columns = slice(self.end - self.lengths[last], self.end)
+            self.buffer[:, slot, :, columns] = self.buffer[:, last, :, columns]
+            self.lengths[slot] = self.lengths[last]
+        self.lengths.pop()
+        if not self.lengths:
+            self.end = 0
+        return row
+
+    def make_room(self, steps: int) -> None:
+        """For that many columns more; drops what no row needs."""
+        if self.end + steps > self.buffer.shape[3]:
+            width = max(self.lengths)
+            self._move(len(self.lengths), width, width + max(steps, HEADROOM))
+
+    def mask(self) -> torch.Tensor:
+        """(rows, columns) int64: the rows so far, and the column of the step to come."""
+        columns = torch.arange(self.buffer.shape[3], device=self.buffer.device)
+        first = torch.tensor([self.end - length for length in self.lengths]).to(self.buffer.device)
+        return ((columns >= first[:, None]) & (columns <= self.end)).long()
+
+    def step(self) -> None:
+        """A column was written by the forward."""
+        self.end += 1
+        self.lengths = [length + 1 for length in self.lengths]
+
+    def _move(self, slots: int, end: int, columns: int) -> None:
+        """To a buffer of another size, ending at another column. Padding is zero: masked or not, it must be finite."""
+        old, n, width = self.buffer, len(self.lengths), max(self.lengths, default=0)
+        self.buffer = old.new_zeros(old.shape[0], slots, old.shape[2], columns, old.shape[4])
+        self.buffer[:, :n, :, end - width : end] = old[:, :n, :, self.end - width : self.end]
+        self.end = end
 
 
-def take_rows(rows: CacheRows, index: torch.Tensor) -> CacheRows:
-    """The rows numbered by `index` (1-D; a row may be taken twice), copied, without columns that are padding in all of them."""
-    mask = rows.mask[index]
-    columns = mask.any(0).nonzero()[:, 0]
-    cache = DynamicCache()
-    for number, layer in enumerate(rows.cache.layers):
-        at = index.to(layer.keys.device)
-        keys, values = layer.keys[at], layer.values[at]
-        if len(columns) < mask.shape[1]:
-            kept = columns.to(layer.keys.device)
-            keys, values = keys[:, :, kept], values[:, :, kept]
-        cache.update(keys, values, number)
-    return CacheRows(cache, mask[:, columns], rows.next_position[index])
+class _Layer(CacheLayerMixin):
+    """One layer's view of the buffer, as attention wants it."""
+
+    is_sliding = False
+
+    def __init__(self, rows: DecodingRows, number: int):
+        super().__init__()
+        self._rows, self._number, self.is_initialized = rows, number, True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to do: the buffer is there before the first step."""
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = self._rows
+        buffer, n, end = rows.buffer, len(rows.lengths), rows.end
+        keys, values = buffer[2 * self._number], buffer[2 * self._number + 1]
+        keys[:n, :, end : end + 1] = key_states
+        values[:n, :, end : end + 1] = value_states
+        return keys[:n], values[:n]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._rows.buffer.shape[3], 0
+
+    def get_seq_length(self) -> int:
+        return self._rows.buffer.shape[3] - 1  # the new token comes after all columns; the mask says which of them count
+
+    def get_max_length(self) -> int:
+        return -1
 
 
-def join_rows(parts: Sequence[CacheRows], order: torch.Tensor) -> CacheRows:
-    """All rows of the parts, one after the other, then sorted by `order`; shorter parts are padded on the right."""
-    width = max(part.mask.shape[1] for part in parts)
-    missing = [width - part.mask.shape[1] for part in parts]
-    back = torch.argsort(order)
-    cache = DynamicCache()
-    for number, layer in enumerate(parts[0].cache.layers):
-        at = back.to(layer.keys.device)
-        keys = torch.cat([pad(p.cache.layers[number].keys, (0, 0, 0, m)) for p, m in zip(parts, missing, strict=True)])
-        values = torch.cat([pad(p.cache.layers[number].values, (0, 0, 0, m)) for p, m in zip(parts, missing, strict=True)])
-        cache.update(keys[at], values[at], number)
-    mask = torch.cat([pad(p.mask, (0, m)) for p, m in zip(parts, missing, strict=True)])
-    return CacheRows(cache, mask[back], torch.cat([p.next_position for p in parts])[back])
+def prefill_cache(rows: Sequence[torch.Tensor | None]) -> tuple[DynamicCache, torch.Tensor]:
+    """A cache for a forward of new tokens after these waiting rows (None: nothing seen yet), and its mask.
+
+    The mask is (rows, longest row) int64 on the CPU, with the padding on the left.
+    """
+    lengths = [0 if row is None else row.shape[2] for row in rows]
+    width, cache = max(lengths), DynamicCache()
+    mask = (torch.arange(width) >= width - torch.tensor(lengths)[:, None]).long()
+    if width:
+        first = next(row for row in rows if row is not None)
+        buffer = first.new_zeros(first.shape[0], len(rows), first.shape[1], width, first.shape[3])
+        for i, row in enumerate(rows):
+            if row is not None:
+                buffer[:, i, :, width - row.shape[2] :] = row
+        for number in range(len(buffer) // 2):
+            cache.update(buffer[2 * number], buffer[2 * number + 1], number)
+    return cache, mask
+
+
+def waiting_rows(cache: DynamicCache, mask: torch.Tensor) -> list[torch.Tensor]:
+    """After that forward, its rows without padding. `mask`: (rows, columns), 0 where a column is padding."""
+    tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    rows = []
+    for i, columns in enumerate(mask.bool()):
+        kept = columns.nonzero()[:, 0].to(tensors[0].device)
+        rows.append(torch.stack([tensor[i, :, kept] for tensor in tensors]))
+    return rows

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from codevision_lite.agent import result_message
 from codevision_lite.imaging import open_image
-from codevision_lite.protocol import image_line
 from codevision_lite.records import Sample, Trajectory
 
 
@@ -46,5 +46,5 @@ class PictureEnvironment:
         if run.status != "ok":
             return [{"type": "text", "text": run.message}]
         self.images.append(open_image(run.result))
-        line = image_line(len(self.images) - 1, run.result.size)
-        return [{"type": "text", "text": f"{line}\n"}, {"type": "image", "image": self.images[-1]}]
+        message = result_message(run, len(self.images) - 1)
+        return [{"type": "text", "text": f"{message}\n"}, {"type": "image", "image": self.images[-1]}]

@@ -2,8 +2,9 @@
 
 The mixin replaces one method, `_generate`: rollouts come from the same agent loop, model backend and sandbox as
 evaluation (agent.py, models/hf.py), in place of TRL's loop, which prefills every turn anew, loses pictures silently when
-one is sampled as a token, and dies on a picture that is too thin. Loss, advantages and optimisation are TRL's.
-It relies on: `_generate`'s return values, `environments`, `_metrics`. Works over any subclass of GRPOTrainer.
+one is sampled as a token, and dies on a picture that is too thin (docs/ROLLOUTS.md). Loss, advantages and optimisation are
+TRL's. It relies on: `_generate`'s return values, `environments`, `_metrics`. Works over TRL's class and over Unsloth's, which
+calls the same `_generate`.
     codevision-lite rl recipes/demo.yaml
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +22,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
 
 from codevision_lite.agent import AgentLimits, Episode, run_episodes
 from codevision_lite.files import append_jsonl
@@ -30,7 +31,8 @@ from codevision_lite.recipe import Recipe, RLStage
 from codevision_lite.records import Sample, Trajectory
 from codevision_lite.reward import RewardConfig, score_group
 from codevision_lite.train.environment import PictureEnvironment
-from codevision_lite.train.load import precise_adapter
+from codevision_lite.train.guard import Guarded, accumulation, gather_rows, run_trainer
+from codevision_lite.train.load import precise_adapter, trl_classes, trl_configs
 from codevision_lite.train.log import drop_rows
 from codevision_lite.train.rollout_metrics import rollout_metrics
 
@@ -43,7 +45,6 @@ class AgentRollouts:
     rollout_model: HFModel
     rollout_limits: AgentLimits
     rollout_sandbox: Any
-    rollout_batch: int
 
     def _generate(self, prompts: list[Any]) -> tuple[Any, ...]:
         """TRL's contract: (prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields, images, tool_images).
@@ -54,11 +55,10 @@ class AgentRollouts:
         environments: list[PictureEnvironment] = self.environments
         assert len(environments) == len(prompts), f"{len(environments)} environments, {len(prompts)} prompts"
         self.rollout_model.forget()  # the weights changed since the last call
-        self.rollout_model.reseed(self.args.seed * 1_000_003 + self.state.global_step)  # the same rollouts after a resume
-        episodes: list[Episode] = []
-        for at in range(0, len(environments), self.rollout_batch):
-            samples = [e.sample for e in environments[at : at + self.rollout_batch]]
-            episodes += run_episodes(self.rollout_model, self.rollout_sandbox, samples, self.rollout_limits)
+        seed = self.args.seed * 1_000_003 + self.state.global_step
+        self.rollout_model.reseed(seed + 500_000_003 * self.args.process_index)  # the same rollouts after a resume
+        started = time.perf_counter()
+        episodes = run_episodes(self.rollout_model, self.rollout_sandbox, [e.sample for e in environments], self.rollout_limits)
         self.rollout_model.forget()
         release_freed_memory()
         for environment, episode in zip(environments, episodes, strict=True):
@@ -69,6 +69,7 @@ class AgentRollouts:
         lengths = [sum(mask) for _, _, mask, _ in parts]
         self._metrics[mode]["completions/mean_length"].append(float(np.mean(lengths)))
         self._metrics[mode]["completions/max_length"].append(float(max(lengths)))
+        self._metrics[mode]["time/rollouts_s"].append(time.perf_counter() - started)
         completions = [[{"role": "assistant", "content": e.turns[-1].text}] for e in episodes]
         images = [list(e.dialogue.images) for e in episodes]
         prompt_ids, completion_ids, masks, logprobs = (list(column) for column in zip(*parts, strict=True))
@@ -97,8 +98,9 @@ def split_episode(episode: Episode) -> tuple[list[int], list[int], list[int], li
     return list(prompt.token_ids), ids, mask, logprobs
 
 
-class AgentGRPOTrainer(AgentRollouts, GRPOTrainer):
-    """TRL's GRPOTrainer with agent rollouts."""
+def agent_trainer(base: type) -> type:
+    """A GRPOTrainer with agent rollouts. `base`: TRL's class or Unsloth's (train/load.py says which)."""
+    return type("AgentGRPOTrainer", (AgentRollouts, Guarded, base), {})
 
 
 def make_reward(stage: RLStage, rollouts: Path) -> Any:
@@ -121,11 +123,14 @@ def make_reward(stage: RLStage, rollouts: Path) -> Any:
         records = [(e.sample, e.trajectory, b) for e, b in zip(environments, breakdowns, strict=True)]
         for name, value in rollout_metrics(records, list(groups.values())).items():
             log_metric(name, value)
+        rows = []
         for sample, trajectory, breakdown in records:
             row = {"step": trainer_state.global_step, "sample_id": sample.id, "total": breakdown.total, "end_reason": trajectory.end_reason}
             terms = {name: term.value for name, term in breakdown.terms.items()}
             texts = [t.text for t in trajectory.turns]
-            append_jsonl(rollouts, {**row, "terms": terms, "turns": texts, **saved_records(sample, trajectory, rollouts.parent)})
+            rows.append({**row, "terms": terms, "turns": texts, **saved_records(sample, trajectory, rollouts.parent)})
+        for row in gather_rows(rows):
+            append_jsonl(rollouts, row)
         return [b.total for b in breakdowns]
 
     return dense_reward
@@ -147,37 +152,49 @@ class _RollbackRollouts(TrainerCallback):
         drop_rows(self.rollouts, lambda row: row["step"] < state.global_step)
 
 
+def grpo_settings(recipe: Recipe, batch: int) -> dict[str, Any]:
+    """GRPOConfig's values; `batch`: trajectories of an optimizer step. What Unsloth or TRL choose by themselves, and not
+    alike, is spelled out."""
+    stage, on_gpu = recipe.rl, torch.cuda.is_available()
+    return {
+        "max_steps": stage.steps, "per_device_train_batch_size": stage.micro_batch,
+        "gradient_accumulation_steps": accumulation("rl", batch, stage.micro_batch), "num_generations": stage.generations,
+        "num_iterations": 1, "learning_rate": stage.learning_rate, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 3,
+        "weight_decay": 0.0, "max_grad_norm": 1.0, "optim": "adamw_torch_fused",
+        "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8,
+        "beta": stage.beta, "loss_type": stage.loss_type, "temperature": stage.temperature, "max_completion_length": stage.max_tokens,
+        "mask_truncated_completions": False, "epsilon": 0.2, "epsilon_high": 0.28, "scale_rewards": "group",
+        "importance_sampling_level": "token", "vllm_importance_sampling_correction": False,
+        "save_steps": stage.save_every, "save_total_limit": 2, "logging_steps": 1, "logging_nan_inf_filter": False, "report_to": "none",
+        "disable_tqdm": True, "log_completions": False, "log_multimodal": False, "remove_unused_columns": False, "use_vllm": False,
+        "seed": recipe.seed, "data_seed": recipe.seed, "bf16": on_gpu or recipe.model.quantize == "nf4", "fp16": False,
+        "use_cpu": not on_gpu, "gradient_checkpointing": on_gpu, "dataloader_pin_memory": False,
+    }  # fmt: skip
+
+
 def train_grpo(
     model: Any, processor: Any, samples: Sequence[Sample], recipe: Recipe, folder: Path, callbacks: Sequence[TrainerCallback], sandbox: Any,
 ) -> None:  # fmt: skip
     """Train the adapter of `model` in place; checkpoints in `folder`/checkpoints, the adapter in `folder`/adapter,
     every rollout in `folder`/rollouts.jsonl. Goes on from the last checkpoint that is there.
     """
-    from codevision_lite.train.sft import run_trainer
-
     stage = recipe.rl
     batch = stage.prompts * stage.generations
-    args = GRPOConfig(
-        output_dir=str(folder / "checkpoints"), max_steps=stage.steps, per_device_train_batch_size=stage.micro_batch,
-        gradient_accumulation_steps=batch // stage.micro_batch, num_generations=stage.generations, learning_rate=stage.learning_rate,
-        lr_scheduler_type="constant_with_warmup", warmup_steps=3, weight_decay=0.0, max_grad_norm=1.0, beta=stage.beta,
-        loss_type=stage.loss_type, temperature=stage.temperature, max_completion_length=stage.max_tokens,
-        # Spelled out because Unsloth and TRL choose other values for some loss types.
-        mask_truncated_completions=False, epsilon=0.2, epsilon_high=0.28, scale_rewards="group",
-        save_steps=stage.save_every, save_total_limit=2, logging_steps=1, report_to="none", disable_tqdm=True, log_completions=False,
-        log_multimodal=False, remove_unused_columns=False, use_vllm=False, seed=recipe.seed, data_seed=recipe.seed,
-        bf16=torch.cuda.is_available() or recipe.model.quantize == "nf4", use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=torch.cuda.is_available(), dataloader_pin_memory=False,
-    )  # fmt: skip
+    _, config = trl_configs()
+    args = config(**grpo_settings(recipe, batch), output_dir=str(folder / "checkpoints"))
+    # Unsloth raises a micro-batch to the number of generations, and with it the batch; TRL only needs whole groups in the batch.
+    args.per_device_train_batch_size, args.generation_batch_size = stage.micro_batch, batch
     rows = [{"prompt": [{"role": "user", "content": s.question}], "index": i} for i, s in enumerate(samples)]
-    with precise_adapter(model):
-        trainer = AgentGRPOTrainer(
+    args.scale_rewards = "group"  # which Unsloth's config turns off for dr_grpo
+    with precise_adapter(model, stage.beta):
+        trainer = agent_trainer(trl_classes()[1])(
             model=model, args=args, processing_class=processor, train_dataset=Dataset.from_list(rows),
             reward_funcs=make_reward(stage, folder / "rollouts.jsonl"), callbacks=list(callbacks),
             environment_factory=lambda: PictureEnvironment(samples, sandbox),
         )  # fmt: skip
-    trainer.rollout_model = HFModel(trainer.model, processor, temperature=stage.temperature, seed=recipe.seed)
-    trainer.rollout_limits = AgentLimits(stage.max_turns, stage.max_reply_tokens, stage.max_tokens, stage.max_images)
-    trainer.rollout_sandbox, trainer.rollout_batch = sandbox, batch
+    at_once = stage.rollout_batch or batch
+    trainer.rollout_model = HFModel(trainer.model, processor, temperature=stage.temperature, seed=recipe.seed, batch_size=at_once)
+    trainer.rollout_limits, trainer.rollout_sandbox = AgentLimits.of(stage), sandbox
     trainer.add_callback(_RollbackRollouts(folder / "rollouts.jsonl"))
+    trainer.guard("grpo", recipe, folder)
     run_trainer(trainer, folder)
