@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from codevision_lite.agent import AgentLimits
+from codevision_lite.bench.context import commit, machine
 from codevision_lite.bench.difficulty import KEPT, keep_useful, measure
 from codevision_lite.bench.evaluate import Evaluation, evaluate
-from codevision_lite.config import claim_run_folder, recipe_hash
+from codevision_lite.config import CONFIG_NAME, claim_run_folder, dump_recipe, plain, recipe_hash
 from codevision_lite.datasets.rows import load_samples, load_training_rows
 from codevision_lite.errors import UserError
 from codevision_lite.files import require_space, write_atomic
+from codevision_lite.models.backend import start_backend
 from codevision_lite.progress import Progress
 from codevision_lite.recipe import Recipe
 from codevision_lite.report import print_table, write_report
@@ -34,6 +35,8 @@ from codevision_lite.reward import RewardConfig
 from codevision_lite.sandbox import Sandbox
 
 STAGES = ("base", "sft", "grpo")
+# What a run may change on its way: how much goes through the machine at once and what is written when, not what is learned.
+CHANGEABLE = ("log", "model.threads", "sft.micro_batch", "sft.save_every", "rl.micro_batch", "rl.rollout_batch", "rl.save_every")
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "RestrictedPython", "pillow", "numpy")
 _ROW_BYTES = 20_000  # a row with its pictures on disk, measured on the built-in world
 
@@ -58,9 +61,26 @@ def open_run(recipe: Recipe) -> Path:
     folder = Path(recipe.run_folder)
     rows = recipe.data.sft_rows + recipe.data.rl_rows + 3 * 8 * recipe.eval.n_per_condition
     require_space(folder, rows * _ROW_BYTES + 300 * 2**20)  # checkpoints and adapters: measured under 100 MB for the tiny model
+    _take_over(folder / CONFIG_NAME, recipe)
     if claim_run_folder(folder, recipe):
         print(f"{folder}: going on with the run that is there", flush=True)
     return folder
+
+
+def _take_over(config: Path, recipe: Recipe) -> None:
+    """Write the new values of CHANGEABLE into a run's config, where nothing else differs; else leave it, to be refused."""
+    old, new = yaml.safe_load(config.read_text()) if config.exists() else None, plain(recipe)
+    if not isinstance(old, dict):
+        return
+    for key in CHANGEABLE:
+        *sections, name = key.split(".")
+        before, now = old, new
+        for section in sections:
+            before, now = before.get(section, {}), now[section]
+        before[name] = now[name]
+    old["run_folder"] = new["run_folder"]
+    if old == new:
+        write_atomic(config, dump_recipe(recipe))
 
 
 def synth(recipe: Recipe) -> None:
@@ -76,13 +96,14 @@ def sft(recipe: Recipe) -> None:
     if (folder / "sft" / "adapter").is_dir():
         return
     _need(folder / "data" / "sft.jsonl", "make synth")
+    start_backend(recipe.model.backend)  # before what imports transformers and trl
     from codevision_lite.train.load import load_for_training
     from codevision_lite.train.log import StepLog
     from codevision_lite.train.sft import train_sft
 
     rows = load_training_rows(folder / "data" / "sft.jsonl")
     model, processor = load_for_training(recipe.model, seed=recipe.seed)
-    log = StepLog("sft", recipe.sft.steps, folder / "metrics.jsonl")
+    log = StepLog("sft", recipe.sft.steps, folder / "metrics.jsonl", recipe.log)
     with timed(folder, "sft"):
         train_sft(model, processor, rows, recipe, folder / "sft", [log])
 
@@ -94,6 +115,7 @@ def rl(recipe: Recipe) -> None:
         return
     _need(folder / "data" / "rl.jsonl", "make synth")
     _need(folder / "sft" / "adapter", "make sft")
+    start_backend(recipe.model.backend)
     from codevision_lite.train.grpo import train_grpo
     from codevision_lite.train.load import load_for_training
     from codevision_lite.train.log import StepLog
@@ -103,7 +125,7 @@ def rl(recipe: Recipe) -> None:
     if kept.exists():
         print(f"rl: {len(samples)} samples of {kept}, which the difficulty filter kept", flush=True)
     model, processor = load_for_training(recipe.model, adapter=str(folder / "sft" / "adapter"), seed=recipe.seed)
-    log = StepLog("grpo", recipe.rl.steps, folder / "metrics.jsonl")
+    log = StepLog("grpo", recipe.rl.steps, folder / "metrics.jsonl", recipe.log)
     with timed(folder, "grpo"), Sandbox(mode="worker") as sandbox:
         train_grpo(model, processor, samples, recipe, folder / "grpo", [log], sandbox)
 
@@ -114,7 +136,7 @@ def difficulty(recipe: Recipe, stage: str, rollouts: int) -> None:
     _need(folder / "rl.jsonl", "make synth")
     samples, settings = load_samples(folder / "rl.jsonl"), recipe.rl
     model = _load_stage(recipe, stage, batch_size=recipe.eval.batch, temperature=settings.temperature, seed=recipe.seed)
-    limits = AgentLimits(settings.max_turns, settings.max_reply_tokens, settings.max_tokens, settings.max_images)
+    limits = AgentLimits.of(settings)
     progress = Progress(f"filter with {stage}", len(samples), "samples")
     with Sandbox(mode="worker") as sandbox:
         right = measure(model, sandbox, samples, folder / f"difficulty_{stage}.jsonl", rollouts=rollouts, limits=limits,
@@ -139,7 +161,7 @@ def evaluate_stage(recipe: Recipe, stage: str) -> None:
     _need(folder / "data" / "test.jsonl", "make synth")
     samples, limits = load_samples(folder / "data" / "test.jsonl"), recipe.eval
     model = _load_stage(recipe, stage, batch_size=limits.batch)
-    agent_limits = AgentLimits(limits.max_turns, limits.max_reply_tokens, limits.max_tokens, limits.max_images)
+    agent_limits = AgentLimits.of(limits)
     run = Evaluation(stage, folder / "trajectories.jsonl", agent_limits, RewardConfig.preset(recipe.rl.reward, 1.0))
     progress = Progress(f"eval {stage}", len(samples), "pictures")
     with Sandbox(mode="worker") as sandbox:
@@ -160,7 +182,7 @@ def _load_stage(recipe: Recipe, stage: str, **sampling: Any) -> Any:
     model = recipe.model
     return load_model(
         model.name, adapter=adapter and str(adapter), quantize=model.quantize, min_pixels=model.min_pixels, max_pixels=model.max_pixels,
-        threads=model.threads, **sampling,
+        threads=model.threads, backend=model.backend, **sampling,
     )  # fmt: skip
 
 
@@ -171,22 +193,6 @@ def report(recipe: Recipe) -> None:
     path = write_report(folder)
     print(print_table(_results(folder)))
     print(f"report: {path}")
-
-
-def gpu_check(recipe: Recipe) -> None:
-    """Two steps of SFT and GRPO with the recipe's model on the GPU, in a folder of their own. Raises UserError where
-    there is no GPU."""
-    from codevision_lite.models.load import gpu_name, peak_gpu_gib
-
-    if gpu_name() is None:
-        raise UserError("gpu-check: no NVIDIA GPU that torch can use. On a GPU machine, install the GPU requirements with: make setup")
-    small = replace(
-        recipe, run_folder=f"{recipe.run_folder}-gpu-check", data=replace(recipe.data, sft_rows=64, rl_rows=64),
-        sft=replace(recipe.sft, steps=2), rl=replace(recipe.rl, steps=2), eval=replace(recipe.eval, n_per_condition=2),
-    )  # fmt: skip
-    open_run(small)
-    demo(small)
-    print(f"peak GPU memory: {peak_gpu_gib():.1f} GiB on {gpu_name()}")
 
 
 @contextmanager
@@ -223,26 +229,11 @@ def peak_rss_gib() -> float:
 def _context(recipe: Recipe, model: Any) -> dict[str, Any]:
     size = model.processor.image_processor.size
     return {
-        "seed": recipe.seed, "config_hash": recipe_hash(recipe), "commit": _commit(), "hardware": _hardware(),
+        "seed": recipe.seed, "config_hash": recipe_hash(recipe), "commit": commit(), "hardware": machine(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES}, "python": platform.python_version(),
         "model": recipe.model.name, "quantize": recipe.model.quantize,
         "min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"],
     }  # fmt: skip
-
-
-def _commit() -> str:
-    here = Path(__file__).parent
-    done = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def _hardware() -> str:
-    from codevision_lite.models.load import gpu_name
-
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return gpu_name() or f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, no GPU"
 
 
 def _need(path: Path, command: str) -> None:

@@ -48,6 +48,7 @@ class ModelConfig:
     """The base model and its view of pictures."""
 
     name: str = "sample_data/tiny_base"  # local folder or hub name
+    backend: Literal["auto", "unsloth", "transformers"] = "auto"  # auto: Unsloth where it and a CUDA GPU are there
     quantize: Literal["nf4", "none"] = "nf4"  # 4-bit NF4 with double quantisation of the language model's linears
     min_pixels: int | None = None  # pixels of area of the model's view; None: as the model's own files say
     max_pixels: int | None = None
@@ -131,10 +132,12 @@ class RLStage:
     max_reply_tokens: int = 96
     max_tokens: int = 1024  # whole trajectory
     max_images: int = 5
+    final_answer: bool = False  # True: when turns, tokens or pictures run out, the model is told to answer and has one more reply
+    rollout_batch: int | None = None  # trajectories that are generated at once; None: all of the step
     save_every: int = 20
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "steps prompts micro_batch max_turns max_reply_tokens max_tokens max_images save_every")
+        _at_least(1, self, "steps prompts micro_batch max_turns max_reply_tokens max_tokens max_images rollout_batch save_every")
         _at_least(0, self, "beta")
         _above_zero(self, "learning_rate temperature")
         if self.generations < 2:
@@ -152,6 +155,7 @@ class EvalStage:
     max_reply_tokens: int = 96
     max_tokens: int = 1024
     max_images: int = 6
+    final_answer: bool = False  # as rl.final_answer
     batch: int = 80  # samples through the model at once
 
     def __post_init__(self) -> None:
@@ -164,11 +168,13 @@ class Recipe:
 
     run_folder: str = "runs/demo"
     seed: int = 0
+    gpu_gib: float | None = None  # memory of the card that the numbers are chosen for; `codevision-lite plan` checks it
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     sft: SFTStage = SFTStage()
     rl: RLStage = RLStage()
     eval: EvalStage = EvalStage()
+    log: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)  # beside metrics.jsonl; []: nothing more
 
 
 @dataclass(frozen=True)
@@ -181,12 +187,12 @@ class PretrainConfig:
     tower_steps: int = 7000
     tower_batch: int = 96  # three views of each of 32 scenes
     tower_lr: float = 1e-3
-    language_steps: int = 1400
+    language_steps: int = 2400
     language_batch: int = 64
     language_lr: float = 1.5e-3
-    chat_steps: int = 800
-    chat_batch: int = 32
-    chat_lr: float = 8e-4
+    chat_steps: int = 1500
+    chat_batch: int = 48
+    chat_lr: float = 1.2e-3
 
     def __post_init__(self) -> None:
         _at_least(1, self, "tower_steps tower_batch language_steps language_batch")

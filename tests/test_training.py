@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import random
 import shutil
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from pictures import picture, sample
 from tiny_model import ToldModel, ask
+from transformers import TrainerCallback
+from trl import GRPOTrainer
 
 from codevision_lite.agent import AgentLimits, run_episodes
 from codevision_lite.datasets.rows import TrainingRow
@@ -37,6 +42,7 @@ from codevision_lite.train.log import StepLog
 from codevision_lite.train.rollout_metrics import rollout_metrics
 from codevision_lite.train.sft import TrajectoryCollator, train_sft
 
+ROOT = Path(__file__).parent.parent
 TURN = render_reply("It is turned.", ToolCall("result = image.rotate(90, expand=True)"))
 CROP = render_reply("I look closer.", ToolCall("result = image.crop((0, 0, 40, 20))", image_index=1))
 BROKEN = render_reply("It is turned.", ToolCall("result = picture.rotate(90)"))
@@ -216,7 +222,7 @@ def test_an_adapter_that_is_not_there_is_named_with_the_fix(tmp_path, tiny_folde
 # ---------------------------------------------------------------- GRPO
 
 
-class Watched(grpo.AgentGRPOTrainer):
+class Watched(grpo.agent_trainer(GRPOTrainer)):
     """Keeps every generation batch with its environments, and TRL's own log-probabilities of it."""
 
     batches: list[dict]
@@ -251,7 +257,7 @@ def grpo_run(request, tmp_path_factory, tiny_folder, sandbox):
     told = partial(ToldModel, script=lambda dialogue, row: SCRIPTS[row % 4][sum(s.role == "reply" for s in dialogue.segments)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpo, "HFModel", told)
-        patch.setattr(grpo, "AgentGRPOTrainer", watched)
+        patch.setattr(grpo, "agent_trainer", lambda base: watched)
         grpo.train_grpo(model, processor, samples, recipe, folder / "grpo", [StepLog("grpo", 2, folder / "metrics.jsonl")], sandbox)
     return SimpleNamespace(folder=folder, model=model, before=before, batches=watched.batches, processor=processor, quantize=quantize)
 
@@ -327,6 +333,62 @@ def test_saved_rollouts_are_explained_as_they_were_scored(tmp_path, sandbox):
     totals = reward(environments=environments, trainer_state=SimpleNamespace(global_step=0, max_steps=1), log_metric=lambda *_: None)
     explained = explain_file(tmp_path / "grpo" / "rollouts.jsonl", ["dense"])
     assert [e.breakdowns["dense"].total for e in explained] == totals and [e.n_group for e in explained] == [2, 2]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """benchmarks/bench_rollout.py, which builds TRL's own loop over the same tool."""
+    spec = importlib.util.spec_from_file_location("bench_rollout", ROOT / "benchmarks" / "bench_rollout.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_greedy_rollouts_are_those_of_trls_own_loop_token_for_token(bench, sandbox):
+    """The tiny base learns four dialogues by heart, with up to three pictures; then both loops let it speak."""
+    sizes = [(84, 84), (130, 60), (60, 130), (90, 90)]
+    samples = [sample(*size, seed, question=f"What is on sign {seed}?") for seed, size in enumerate(sizes)]
+    scripts = [[TURN, CROP, RIGHT], [BROKEN, TURN, RIGHT], [WRONG], [TURN, RIGHT]]
+    rows = []
+    for start, script in zip(samples, scripts, strict=True):
+        (episode,) = run_episodes(ScriptedModel(script), sandbox, [start], AgentLimits())
+        rows.append(TrainingRow(start, episode.trajectory(), (True,) * len(script)))
+    stage = RLStage(prompts=4, generations=2, micro_batch=2, max_reply_tokens=96, rollout_batch=3)
+    recipe = Recipe(model=ModelConfig(name=str(ROOT / "sample_data" / "tiny_base"), quantize="none"), rl=stage)
+    model, processor = load_for_training(recipe.model, seed=0)
+    bench.teach(model, processor, rows, steps=60, batch=4, learning_rate=4e-3)
+    loops = (bench.make_trainer(loop, model, processor, samples, recipe, sandbox, greedy=True) for loop in bench.LOOPS)
+    ours, theirs = (bench.rollouts(trainer, 4, 2) for trainer in loops)
+    assert ours == theirs
+    assert sorted(t["n_images"] for t in ours) == [1, 1, 2, 2, 2, 2, 3, 3], "it has learned them"
+
+
+@pytest.mark.slow
+def test_a_stopped_grpo_goes_on_with_the_rollouts_it_would_have_had(tmp_path, tiny_folder, sandbox):
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == 2:
+                raise KeyboardInterrupt
+
+    def train(folder, callbacks):
+        model, processor = load_for_training(config(tiny_folder), seed=0)
+        stage = RLStage(steps=3, prompts=2, generations=2, micro_batch=4, learning_rate=1e-2, max_reply_tokens=10, save_every=1)
+        recipe = Recipe(model=config(tiny_folder), rl=stage)
+        grpo.train_grpo(model, processor, [sample(84, 84, i) for i in range(4)], recipe, folder, callbacks, sandbox)
+        return weights(model, lora=True)
+
+    whole = train(tmp_path / "whole", [])
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", [Stop()])
+    resumed = train(tmp_path / "stopped", [])
+    runs = [read_jsonl(tmp_path / run / "rollouts.jsonl") for run in ("whole", "stopped")]
+    said = [[(row["step"], row["sample_id"], row["turns"]) for row in rows] for rows in runs]
+    assert said[0] == said[1] and len(said[0]) == 12
+    assert len({str(turns) for _, _, turns in said[0]}) > 6, "they differ from each other"
+    for name, tensor in whole.items():
+        assert torch.allclose(tensor, resumed[name], atol=1e-6), name
 
 
 def test_collapsing_tool_use_is_said_once_and_flagged_also_after_a_resume(tmp_path, capsys):

@@ -29,7 +29,7 @@ from codevision_lite.damage import damage_image, undo
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.models import Segment
 from codevision_lite.models.encoding import encode_segment, image_inputs, rope_positions
-from codevision_lite.models.load import PictureProcessor
+from codevision_lite.models.load import PictureProcessor, release_freed_memory
 from codevision_lite.protocol import CHAT_TEMPLATE, IMAGE, RESPONSE_TEMPLATE, image_line, render_call, render_prompt, system_text
 from codevision_lite.recipe import PretrainConfig
 from codevision_lite.records import ToolCall
@@ -68,6 +68,11 @@ def chat(user: str, assistant: str, image: Image.Image | None = None) -> list[Se
 
 def text_only(rng: random.Random) -> list[Segment]:
     """A text-only exchange: image code in Python, the call in JSON, thoughts and answers in their tags."""
+    return chat(*_about_code(rng))
+
+
+def _about_code(rng: random.Random) -> tuple[str, str]:
+    """(what the user says, what the assistant replies)"""
     look = rng.choice(tuple(LOOKS)[1:])
     if rng.random() < 0.6:
         code = rng.choice(REPAIRS[undo(look)[0]])
@@ -79,24 +84,24 @@ def text_only(rng: random.Random) -> list[Segment]:
     index = rng.choice((0, 0, 1, 2))
     if form < 0.12:
         broken, lesson = break_code(code, rng)
-        return chat(f"What went wrong? {error_message(broken)}", lesson)
+        return f"What went wrong? {error_message(broken)}", lesson
     if form < 0.35:
-        return chat(f"Write Python. {ask}", code)
+        return f"Write Python. {ask}", code
     if form < 0.7:
-        return chat(f"Write the call for image {index}. {ask}", render_call(ToolCall(code, image_index=index)))
+        return f"Write the call for image {index}. {ask}", render_call(ToolCall(code, image_index=index))
     if form < 0.85:
-        return chat(f"Write the call for image {index} with this code: {code}", render_call(ToolCall(code, image_index=index)))
+        return f"Write the call for image {index} with this code: {code}", render_call(ToolCall(code, image_index=index))
     thought = rng.choice(
         (see, "That was wrong.", f"That was wrong. {see}", "I can read it now.", "I can read it as it is.", "The picture is upright.")
     )
-    return chat(f"Write this thought in its tags: {thought}", f"<think>{thought}</think>")
+    return f"Write this thought in its tags: {thought}", f"<think>{thought}</think>"
 
 
 # Kinds of scenes in the language phase: places are the slow part, so cells and labels are seen more often.
 READING = {"sign": 0.26, "word": 0.13, "cells": 0.28, "count": 0.08, "label": 0.19, "large": 0.06}
 
 
-def picture_rows(rng: random.Random, kind: str | None = None) -> Iterator[list[Segment]]:
+def picture_rows(rng: random.Random, kind: str | None = None, ask_turned: float = 0.5) -> Iterator[list[Segment]]:
     """Exchanges about one scene: its question upright; now and then its orientation and its label's place."""
     while True:
         scene = draw_scene(rng, kind or _reading_kind(rng))
@@ -106,7 +111,7 @@ def picture_rows(rng: random.Random, kind: str | None = None) -> Iterator[list[S
         yield from _label_rows(scene, rng)
     else:
         yield chat(scene.question, f"<answer>{scene.answer}</answer>", scene.image)
-    if scene.readable_under == () and rng.random() < 0.5:
+    if scene.readable_under == () and rng.random() < ask_turned:
         damage = rng.choice(("none", *ORIENTATIONS))
         yield chat(HOW_TURNED, f"<answer>{LOOKS[damage]}</answer>", damage_image(scene.image, damage))
 
@@ -124,13 +129,18 @@ THOUGHTS = ("The picture is upright.", "I can read it as it is.", "I can read it
 
 
 def chat_rows(rng: random.Random) -> Iterator[list[Segment]]:
-    """As picture_rows, and as people chat: with a thought first, and with a second picture under the same question.
+    """As picture_rows, and as people chat: with a thought first, with an aside to another question, with talk about code
+    in between, and with a second picture under the same question.
 
-    Without it the model reads at one place of the context only, and the first fine-tuning step that moves the answer
-    breaks it.
+    Without it the model reads and names at one place of the context only, and the first fine-tuning step that moves the
+    answer breaks it.
     """
     kind = _reading_kind(rng)
     rows = list(picture_rows(rng, kind))
+    for row in rows[1:]:
+        if rng.random() < 0.6:
+            ask = HOW_TURNED if HOW_TURNED in row[0].text else WHERE_LABEL
+            row[0].text = row[0].text.replace(ask, f"{_question(rows[0])} First: {ask}")
     for row in rows:
         if rng.random() < 0.6:
             row[1] = Segment("reply", f"<think>{_thought(row[0].text, row[1].text, rng)}</think>\n{row[1].text}")
@@ -139,16 +149,23 @@ def chat_rows(rng: random.Random) -> Iterator[list[Segment]]:
     more = rng.choice((1, 1, 1, 2))
     for _ in range(12):
         other = next(picture_rows(rng, kind))
-        if _question(other) == _question(rows[0]):
-            (image,) = other[0].images
-            shown = f"{IMAGE}{image_line(len(talk) // 2, image.size)}"
-            turn = f"\n<|im_start|>user\n{shown}\nThe same question.<|im_end|>\n<|im_start|>assistant\n"
-            reply = other[1].text if rng.random() < 0.4 else f"<think>I can read it now.</think>\n{other[1].text}"
-            talk += [Segment("prompt", turn, (image,)), Segment("reply", reply)]
-            more -= 1
+        if _question(other) != _question(rows[0]):
+            continue
+        if rng.random() < 0.5:
+            user, assistant = _about_code(rng)
+            talk += [_next_turn(user), Segment("reply", assistant)]
+        (image,) = other[0].images
+        shown = f"{IMAGE}{image_line(sum(len(s.images) for s in talk), image.size)}"
+        reply = other[1].text if rng.random() < 0.4 else f"<think>I can read it now.</think>\n{other[1].text}"
+        talk += [_next_turn(rng.choice((shown, f"{shown}\nThe same question.")), image), Segment("reply", reply)]
+        more -= 1
         if more == 0:
             break
     yield talk
+
+
+def _next_turn(user: str, *images: Image.Image) -> Segment:
+    return Segment("prompt", f"\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n", images)
 
 
 def _reading_kind(rng: random.Random) -> str:
@@ -156,7 +173,7 @@ def _reading_kind(rng: random.Random) -> str:
 
 
 def _question(row: list[Segment]) -> str:
-    return row[0].text.split(" pixels.\n")[1]
+    return row[0].text.split(" pixels.\n")[1].split("<|im_end|>")[0]
 
 
 def _thought(prompt: str, reply: str, rng: random.Random) -> str:
@@ -276,14 +293,17 @@ class _Rows(IterableDataset):
     def __init__(self, processor: PictureProcessor, config: PretrainConfig, phase: Phase, start: int):
         self.processor, self.config, self.phase, self.start = processor, config, phase, start
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[list[dict[str, torch.Tensor]]]:
         for step in range(self.start, self.phase.steps):
             rng = random.Random(f"{self.config.seed}/{self.phase.name}/{step}")
             n_pictures = round(self.phase.batch * PICTURE_SHARE)
             rows = [text_only(rng) for _ in range(self.phase.batch - n_pictures)]
             while len(rows) < self.phase.batch:
                 rows.extend(self.phase.rows(rng))
-            yield collate(self.processor, rows[: self.phase.batch])
+            # Short rows and long ones apart: half of a common batch would be padding.
+            rows = sorted(rows[: self.phase.batch], key=lambda row: sum(len(s.text) for s in row))
+            half = self.phase.batch // 2
+            yield [collate(self.processor, rows[:half]), collate(self.processor, rows[half:])]
 
 
 PICTURE_SHARE = 0.7
@@ -313,7 +333,7 @@ def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str,
     batch = {
         "input_ids": torch.full((len(ids), width), processor.tokenizer.pad_token_id), "labels": torch.full((len(ids), width), -100),
         "mask": torch.zeros(len(ids), width, dtype=torch.long), "positions": torch.zeros(3, len(ids), width, dtype=torch.long),
-        "pixels": torch.cat(images),
+        "pixels": torch.cat(images) if images else None,
     }  # fmt: skip
     for i, row in enumerate(ids):
         batch["input_ids"][i, : len(row)] = torch.tensor(row)
@@ -324,11 +344,12 @@ def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str,
 
 
 def language_loss(model: Qwen2_5_VLForConditionalGeneration, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(mean cross-entropy of reply tokens, share of replies whose every token is the most likely one)."""
+    """(mean cross-entropy of reply tokens, for each row whether every token of its replies is the most likely one)."""
     inner = model.model
     embeds = inner.language_model.embed_tokens(batch["input_ids"])
-    pictures = tower_tokens(inner.visual, batch["pixels"]).flatten(0, 1)
-    embeds = embeds.masked_scatter((batch["input_ids"] == model.config.image_token_id)[..., None], pictures.to(embeds.dtype))
+    if batch["pixels"] is not None:
+        pictures = tower_tokens(inner.visual, batch["pixels"]).flatten(0, 1)
+        embeds = embeds.masked_scatter((batch["input_ids"] == model.config.image_token_id)[..., None], pictures.to(embeds.dtype))
     out = inner.language_model(inputs_embeds=embeds, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False)
     targets = batch["labels"][:, 1:]
     asked = targets != -100
@@ -361,20 +382,28 @@ def train_language(
         rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, right = language_loss(model, next(data))
         optimizer.zero_grad()
-        loss.backward()
+        parts = next(data)
+        n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
+        losses.append(0.0)
+        rights = []
+        for part, n in zip(parts, n_tokens, strict=True):
+            with torch.autocast("cpu", torch.bfloat16):
+                loss, right = language_loss(model, part)
+            loss = loss * (n / sum(n_tokens))
+            loss.backward()
+            losses[-1] += loss.item()
+            rights.append(right)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        losses.append(loss.item())
-        exact.append(right[round(phase.batch * (1 - PICTURE_SHARE)) :].mean().item())
+        exact.append(torch.cat(rights).mean().item())
         done = step + 1
         if done % 50 == 0 or done == phase.steps:
             seconds = (time.time() - began) / (done - start)
-            note = f"loss {np.mean(losses[-50:]):.3f} | picture rows exact {np.mean(exact[-50:]):.3f}"
+            note = f"loss {np.mean(losses[-50:]):.3f} | replies exact {np.mean(exact[-50:]):.3f}"
             eta = seconds * (phase.steps - done) / 60
             print(f"{phase.name} {done:05d}/{phase.steps} | {note} | {seconds:.2f} s/step | eta {eta:.0f} min", flush=True)
+            release_freed_memory()  # batches of ever new widths leave holes that no later one fits into
         if done % 250 == 0 or done == phase.steps:
             save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
 

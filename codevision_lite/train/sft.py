@@ -7,8 +7,6 @@ collator can't place a picture inside a tool result.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
 
 from codevision_lite.agent import dialogue_of
 from codevision_lite.datasets.rows import TrainingRow
 from codevision_lite.models.encoding import encode_dialogue
 from codevision_lite.recipe import Recipe
-from codevision_lite.train.load import precise_adapter
+from codevision_lite.train.guard import ROW, Guarded, accumulation, run_trainer, world_size
+from codevision_lite.train.load import precise_adapter, trl_classes, trl_configs
 
 IGNORED = -100
 
@@ -65,51 +63,31 @@ def train_sft(
 ) -> None:  # fmt: skip
     """Train the adapter of `model` in place; checkpoints in `folder`/checkpoints, the adapter in `folder`/adapter.
 
-    Goes on from the last checkpoint that is there.
+    Goes on from the last whole checkpoint that is there. Several processes share the recipe's batch.
     """
     stage = recipe.sft
-    args = SFTConfig(
+    config, _ = trl_configs()
+    args = config(
         output_dir=str(folder / "checkpoints"), max_steps=stage.steps, per_device_train_batch_size=stage.micro_batch,
-        gradient_accumulation_steps=stage.batch // stage.micro_batch, learning_rate=stage.learning_rate,
+        gradient_accumulation_steps=accumulation("sft", stage.batch, stage.micro_batch), learning_rate=stage.learning_rate,
         lr_scheduler_type="cosine", warmup_steps=max(1, round(stage.steps * stage.warmup_share)), weight_decay=0.0, max_grad_norm=1.0,
+        optim="adamw_torch_fused", adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8,  # Unsloth chooses an 8-bit one
         save_steps=stage.save_every, save_total_limit=2, logging_steps=1, logging_nan_inf_filter=False, report_to="none",
         disable_tqdm=True, seed=recipe.seed, data_seed=recipe.seed, bf16=torch.cuda.is_available() or recipe.model.quantize == "nf4",
         use_cpu=not torch.cuda.is_available(), gradient_checkpointing=torch.cuda.is_available(), max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, dataloader_pin_memory=False,
-        average_tokens_across_devices=False,
+        average_tokens_across_devices=world_size() > 1,
     )  # fmt: skip
+    collate = TrajectoryCollator(rows, processor)
+    guarded = type("GuardedSFTTrainer", (Guarded, trl_classes()[0]), {})  # here: TRL's class or Unsloth's, as the model was loaded
     with precise_adapter(model):
-        trainer = SFTTrainer(
-            model=model, args=args, data_collator=TrajectoryCollator(rows, processor), processing_class=processor,
-            train_dataset=Dataset.from_dict({"index": list(range(len(rows)))}), callbacks=list(callbacks),
+        trainer = guarded(
+            model=model, args=args, processing_class=processor, callbacks=list(callbacks),
+            data_collator=lambda examples: {**collate(examples), ROW: torch.tensor([e["index"] for e in examples])},
+            train_dataset=Dataset.from_dict({"index": list(range(len(rows)))}),
         )  # fmt: skip
+    # transformers says that Qwen-VL's loss doesn't take the number of tokens of the whole step; it does. Without it every micro-batch
+    # would count the same, however few tokens it has, and micro_batch would decide what is learned.
+    trainer.model_accepts_loss_kwargs = True
+    trainer.guard("sft", recipe, folder, [row.sample.id for row in rows])
     run_trainer(trainer, folder)
-
-
-def run_trainer(trainer: Any, folder: Path) -> None:
-    """Train, from the last checkpoint if there is one, and save the adapter to `folder`/adapter."""
-    from peft import load_peft_weights, set_peft_model_state_dict
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    last = last_checkpoint(Path(trainer.args.output_dir))
-    if last and int(last.rsplit("-", 1)[1]) >= trainer.args.max_steps:
-        # Stopped between its last step and the saving of the adapter: train() would do one step more.
-        set_peft_model_state_dict(trainer.model, load_peft_weights(last))
-    else:
-        trainer.train(resume_from_checkpoint=last)
-    partial = folder / "adapter.part"
-    trainer.model.save_pretrained(partial)
-    partial.rename(folder / "adapter")
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The last whole checkpoint, or None. One that a kill left unfinished is removed: transformers would stumble over it."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())  # transformers writes it last
-        except (FileNotFoundError, ValueError):
-            shutil.rmtree(checkpoint)
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
