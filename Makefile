@@ -3,10 +3,14 @@
 #   make demo                                  the whole pipeline on the tiny model
 #   make sft RECIPE=NAME                       a stage with another recipe: recipes/NAME.yaml
 #   make sft RECIPE=NAME ARGS="sft.steps=3"    ... with a value changed
+#   make eval BENCH=ocrbench DATA=FILE N=100   a public benchmark from your file
 
 PYTHON ?= python3
 RECIPE ?= demo
 ARGS ?=
+BENCH ?=
+DATA ?=
+N ?=
 VENV := .venv
 RUN := $(VENV)/bin/codevision-lite
 # Where `make setup` takes torch from on Linux without a GPU: PyPI's wheel would bring 3 GB of CUDA libraries.
@@ -17,7 +21,7 @@ REQUIREMENTS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt |
 STAMP := $(VENV)/.installed-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint synth sft filter rl eval report bench gpu-check tiny-base clean
+.PHONY: help setup demo test lint synth sft filter rl eval diagnose report plan doctor ui bench gpu-check tiny-base clean
 
 help: ## list the verbs
 	@echo "Usage: make VERB [RECIPE=demo] [ARGS=\"key=value ...\"]"
@@ -47,8 +51,11 @@ filter: $(STAMP) ## keep the RL samples that the SFT model gets right sometimes,
 rl: $(STAMP) ## GRPO, from the SFT adapter
 	$(RUN) rl recipes/$(RECIPE).yaml $(ARGS)
 
-eval: $(STAMP) ## measure a model on held-out pictures
-	$(RUN) eval recipes/$(RECIPE).yaml $(ARGS)
+eval: $(STAMP) ## measure a run's models on held-out pictures; BENCH=ocrbench DATA=file N=100: on a benchmark
+	$(if $(BENCH),$(RUN) bench $(BENCH) $(DATA) $(if $(N),--n $(N)) $(ARGS),$(RUN) eval recipes/$(RECIPE).yaml $(ARGS))
+
+diagnose: $(STAMP) ## can the model tell how a picture was turned? (200 pictures, five ways)
+	$(RUN) diagnose $(ARGS)
 
 report: $(STAMP) ## write the report of a run again, from its files
 	$(RUN) report recipes/$(RECIPE).yaml $(ARGS)
@@ -56,8 +63,18 @@ report: $(STAMP) ## write the report of a run again, from its files
 bench: $(STAMP) ## measure speed, each script beside its alternative (smolagents: pip install -r benchmarks/requirements.txt)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(VENV)/bin/python $$script $(ARGS) || exit 1; done
 
-gpu-check: $(STAMP) ## a few steps of every stage on this machine's GPU, with peak memory
-	$(RUN) gpu-check recipes/$(RECIPE).yaml $(ARGS)
+doctor: $(STAMP) ## what of this works on this machine, and what to do about the rest
+	$(RUN) doctor $(ARGS)
+
+ui: $(STAMP) ## the app in the browser: damage a picture, ask with and without tools
+	@$(VENV)/bin/python -c 'import gradio' 2>/dev/null || $(VENV)/bin/pip install -q --no-deps -r requirements-ui.txt
+	$(RUN) ui $(ARGS)
+
+plan: $(STAMP) ## will this recipe fit the GPU? peak memory by part, and the knob to turn
+	$(RUN) plan recipes/$(RECIPE).yaml $(ARGS)
+
+gpu-check: $(STAMP) ## 3B and 7B with random weights on this machine's GPU: memory, speed, the plan beside what was measured
+	$(RUN) gpu-check $(ARGS)
 
 tiny-base: RECIPE = tiny_base
 tiny-base: $(STAMP) ## train the tiny base model of sample_data/ again, from its seed

@@ -16,8 +16,9 @@ NAME = PACKAGE.name
 # From the top to the bottom; a part (a module or a package of codevision_lite) imports from its own layer or from below.
 LAYERS = (
     {"cli"},
-    {"pipeline"},
-    {"train", "bench", "report"},
+    {"pipeline", "serve", "app", "doctor"},
+    {"chat_api"},
+    {"train", "bench", "report", "ask"},
     {"synth", "agent"},
     {"sandbox", "models", "reward"},
     {"protocol", "imaging", "geometry", "damage", "corruptions", "datasets"},
@@ -25,7 +26,7 @@ LAYERS = (
 )
 # Seconds to import, or not there without a GPU: only models/ and train/ may name them, and not in their __init__.py.
 HEAVY = {"accelerate", "bitsandbytes", "datasets", "gradio", "peft", "tokenizers", "torch", "transformers", "trl", "unsloth"}
-HOMES_OF_HEAVY = {"models", "train"}
+HOMES_OF_HEAVY = {"app", "models", "train"}  # app: gradio
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 

@@ -90,6 +90,8 @@ def _sample(row: dict[str, Any], shown: Picture) -> Sample:
     if not given:
         raise BadRow("answers", "'answers' is missing, null or empty")
     ops, meta = row.get("required_ops") or [], row.get("meta") or {}
+    if row.get("more_images"):
+        raise BadRow("more_images", "a question about several pictures: other formats hold one")
     if not isinstance(ops, list) or not all(isinstance(op, str) for op in ops):
         raise BadRow("required_ops", f"'required_ops' must be a list of names, got {ops!r}")
     if not isinstance(meta, dict):

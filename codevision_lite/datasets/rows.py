@@ -18,7 +18,7 @@ from codevision_lite.records import Sample, Trajectory
 IMAGES = "images"
 _FIELDS: dict[str, tuple[type, str]] = {
     "question": (str, "a text"), "image": (str, "a path"), "answers": (list, "a list"), "required_ops": (list, "a list"),
-    "meta": (dict, "an object"),
+    "meta": (dict, "an object"), "more_images": (list, "a list"),
 }  # fmt: skip
 
 
@@ -34,14 +34,16 @@ class TrainingRow:
 def sample_row(folder: Path, sample: Sample) -> dict[str, Any]:
     """The JSON row of a sample; its picture is saved under `folder`/images. Raises UserError where the disk is full."""
     with explain_os_errors(folder):
-        return sample.to_json(f"{IMAGES}/{save_png(open_image(sample.image), folder / IMAGES)}")
+        first, *more = [f"{IMAGES}/{save_png(open_image(image), folder / IMAGES)}" for image in (sample.image, *sample.more_images)]
+    return sample.to_json(first, more)
 
 
 def trajectory_row(folder: Path, sample: Sample, trajectory: Trajectory, **extra: Any) -> dict[str, Any]:
     """The JSON row of a trajectory with its sample; all its pictures are saved under `folder`/images."""
     with explain_os_errors(folder):
         names = [f"{IMAGES}/{save_png(open_image(image), folder / IMAGES)}" for image in trajectory.images]
-    return {**extra, "sample": sample.to_json(names[0]), "trajectory": trajectory.to_json(names)}
+    shown = sample.to_json(names[0], names[1 : 1 + len(sample.more_images)])
+    return {**extra, "sample": shown, "trajectory": trajectory.to_json(names)}
 
 
 def load_samples(path: Path) -> list[Sample]:
@@ -59,7 +61,9 @@ def load_training_rows(path: Path) -> list[TrainingRow]:
             raise ValueError(f"'trained' has {len(trained)} values for {len(trajectory.turns)} replies")
         for image in trajectory.images:
             _check_picture(Path(image))
-        shown = [0, *(t.observation.image_index for t in trajectory.turns if t.observation and t.observation.image_index is not None)]
+        last_of_user = len(row["sample"].get("more_images", ()))
+        returned = [t.observation.image_index for t in trajectory.turns if t.observation and t.observation.image_index is not None]
+        shown = [last_of_user, *returned]
         if max(shown) >= len(trajectory.images):
             raise ValueError(f"'image_index' {max(shown)} is outside the {len(trajectory.images)} 'images'")
         return TrainingRow(_sample(row["sample"], path), trajectory, trained)
@@ -74,9 +78,10 @@ def _sample(row: dict[str, Any], path: Path) -> Sample:
     sample = Sample.from_json(row)
     if sample.target_box and not (len(sample.target_box) == 4 and all(isinstance(v, int | float) for v in sample.target_box)):
         raise ValueError(f"'target_box' must be four numbers (x1, y1, x2, y2), got {row['target_box']!r}")
-    image = path.parent / sample.image
-    _check_picture(image)
-    return replace(sample, image=str(image))
+    first, *more = [path.parent / image for image in (sample.image, *sample.more_images)]
+    for image in (first, *more):
+        _check_picture(image)
+    return replace(sample, image=str(first), more_images=tuple(map(str, more)))
 
 
 def _check_picture(path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from codevision_lite.records import Observation, Op, Trajectory, Turn
+from codevision_lite.records import Observation, Trajectory, Turn
 from codevision_lite.report.choose import OUTCOMES, Case, choose_cases
 from codevision_lite.report.highlight import highlight
 from codevision_lite.report.load import Attempt, condition_label, stage_label
@@ -110,7 +110,7 @@ def _turn(turn: Turn, trajectory: Trajectory, attempt: Attempt) -> str:
 
 def _observation(seen: Observation, trajectory: Trajectory, attempt: Attempt) -> str:
     failed = "" if seen.status == "ok" else f' <span class="flaw">{escape(seen.status)}</span>'
-    ops = "ran: " + ", ".join(f"<code>{escape(_op_text(op))}</code>" for op in seen.ops) if seen.ops else ""
+    ops = "ran: " + ", ".join(f"<code>{escape(str(op))}</code>" for op in seen.ops) if seen.ops else ""
     picture = ""
     if seen.image_index is not None and seen.image_index < len(trajectory.images):
         box = attempt.sample.target_box
@@ -134,12 +134,6 @@ def _reward(reward: dict[str, Any]) -> str:
     total = _number(reward.get("total"))
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f"<details><summary>Reward <b>{total}</b></summary>{table}</details>"
-
-
-def _op_text(op: Op) -> str:
-    values = [f"{v:g}" if isinstance(v, float) else str(v) for v in op.args.values()]
-    text = f"{op.name}({', '.join(values)})"
-    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _number(value: Any) -> str:
