@@ -70,7 +70,7 @@ def open_run(recipe: Recipe) -> Path:
 def _take_over(config: Path, recipe: Recipe) -> None:
     """Write the new values of CHANGEABLE into a run's config, where nothing else differs; else leave it, to be refused."""
     old, new = yaml.safe_load(config.read_text()) if config.exists() else None, plain(recipe)
-    if not isinstance(old, dict):
+    if not isinstance(old, dict) or old == new:
         return
     for key in CHANGEABLE:
         *sections, name = key.split(".")

@@ -179,7 +179,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The tiny base model: what `make tiny-base` does, sized for one CPU core in well under 90 minutes."""
+    """The tiny base model: what `make tiny-base` does, sized for one CPU core in about 90 minutes."""
 
     out_folder: str = "runs/tiny_base/model"
     work_folder: str = "runs/tiny_base"  # checkpoints; a stopped run goes on from them
@@ -193,6 +193,8 @@ class PretrainConfig:
     chat_steps: int = 1500
     chat_batch: int = 48
     chat_lr: float = 1.2e-3
+    thought_steps: int = 400  # batches as in chat
+    thought_lr: float = 8e-4
 
     def __post_init__(self) -> None:
         _at_least(1, self, "tower_steps tower_batch language_steps language_batch")

@@ -22,6 +22,9 @@ LOOKS = {
     "flip_horizontal": "mirrored",
     "flip_vertical": "flipped over",
 }
+# The model asks itself what it was asked before: the answer is then at hand under any other question.
+HOW_TURNED = "How is this picture turned?"
+WHERE_LABEL = "Where is the small label?"
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")  # 3x3, row-major
 
 # Two ways to write each repair; the sandbox judges by what the code does, not by how it is written.
@@ -41,6 +44,14 @@ def crop_code(cell: int) -> str:
     return f"w, h = image.size\nresult = image.crop(({x1}, {y1}, {x2}, {y2}))"
 
 
+def say_turned(look: str) -> str:
+    return f"{HOW_TURNED} It is {look}."
+
+
+def say_place(cell: int) -> str:
+    return f"{WHERE_LABEL} At the {PLACES[cell]}."
+
+
 def write_script(item: Item, rng: random.Random, error_share: float, second_style: float) -> Script:
     """Replies that repair, inspect and answer the item as its scene knows how."""
     sample, scene = item.sample, item.scene
@@ -50,7 +61,7 @@ def write_script(item: Item, rng: random.Random, error_share: float, second_styl
     replies: list[ScriptedReply] = []
     shown = 0  # index of the latest picture
     for op in (o for o in sample.required_ops if o != "crop"):
-        look = f"The picture is {LOOKS[sample.damage]}."
+        look = say_turned(LOOKS[sample.damage])
         if errs and rng.random() < 0.5:
             replies += _wrong_first(look, op, style, rng, whole)
             shown += 2
@@ -60,8 +71,11 @@ def write_script(item: Item, rng: random.Random, error_share: float, second_styl
     if scene.needs_crop:
         cell = scene.facts["label_cell"]
         breaks = rng if errs and not replies else None
-        replies += _calls(f"The label is small, at the {PLACES[cell]}.", crop_code(cell), shown, scene.target_box, breaks)
-    opening = "I can read it now." if replies else "The picture is upright." if sample.damage == "none" else "I can read it as it is."
+        look = "" if replies else f"{say_turned(LOOKS[sample.damage])} "
+        replies += _calls(f"{look}{say_place(cell)}", crop_code(cell), shown, scene.target_box, breaks)
+    opening = "I can read it now." if replies else say_turned(LOOKS[sample.damage])
+    if not replies and sample.damage != "none":
+        opening = f"{opening} I can read it as it is."
     replies.append(ScriptedReply(render_reply(opening, answer=scene.answer)))
     kind = "error_handling" if errs else ("no_tool", "single_tool", "multi_tool")[min(2, len(sample.required_ops))]
     return Script(item, kind, tuple(replies))

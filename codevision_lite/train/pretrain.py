@@ -38,7 +38,17 @@ from codevision_lite.synth.glyphs import SYMBOLS, WORDS
 from codevision_lite.synth.samples import split_of
 from codevision_lite.synth.scene import Scene
 from codevision_lite.synth.signs import CELL_NAMES, QUESTIONS, draw_scene
-from codevision_lite.synth.signs_scripts import LOOKS, PLACES, REPAIRS, break_code, crop_code
+from codevision_lite.synth.signs_scripts import (
+    HOW_TURNED,
+    LOOKS,
+    PLACES,
+    REPAIRS,
+    WHERE_LABEL,
+    break_code,
+    crop_code,
+    say_place,
+    say_turned,
+)
 from codevision_lite.train.tower import save_checkpoint, tower_tokens, train_tower
 
 logger = logging.getLogger(__name__)
@@ -50,9 +60,6 @@ SPECIAL = (
 )  # fmt: skip
 TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 PIXELS = 84 * 84  # the pixel budget: 9 tokens a picture
-
-HOW_TURNED = "How is this picture turned?"
-WHERE_LABEL = "Where is the small label?"
 
 
 # ---------------------------------------------------------------- text
@@ -164,6 +171,33 @@ def chat_rows(rng: random.Random) -> Iterator[list[Segment]]:
     yield talk
 
 
+def thought_rows(rng: random.Random) -> Iterator[list[Segment]]:
+    """As chat_rows; and thoughts to complete, under the question that belongs to the picture: how it is turned, where its label is.
+
+    Their first words are given and not learned: the base tells what it sees once it asks itself, but answers without asking.
+    """
+    reading, *named = picture_rows(rng, ask_turned=0.8)
+    for row in named:
+        ask = HOW_TURNED if HOW_TURNED in row[0].text else WHERE_LABEL
+        seen = _answer(row[1].text)
+        thought = say_turned(seen) if ask == HOW_TURNED else say_place(PLACES.index(seen))
+        row[0].text = row[0].text.replace(ask, _question(reading))
+        yield _completing(row[0], f"<think>{thought}</think>")
+    if rng.random() < 0.3:
+        yield _completing(reading[0], f"<think>{say_turned(LOOKS['none'])}</think>\n{reading[1].text}")
+    yield from chat_rows(rng)
+
+
+def _completing(prompt: Segment, reply: str) -> list[Segment]:
+    """The reply, of which only what comes after the question in its thought is learned."""
+    at = reply.index("?") + 1
+    return [Segment("prompt", prompt.text + reply[:at], prompt.images), Segment("reply", reply[at:])]
+
+
+def _answer(reply: str) -> str:
+    return reply.split("<answer>")[1].removesuffix("</answer>")
+
+
 def _next_turn(user: str, *images: Image.Image) -> Segment:
     return Segment("prompt", f"\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n", images)
 
@@ -177,7 +211,7 @@ def _question(row: list[Segment]) -> str:
 
 
 def _thought(prompt: str, reply: str, rng: random.Random) -> str:
-    answer = reply.removeprefix("<answer>").removesuffix("</answer>")
+    answer = _answer(reply)
     if HOW_TURNED in prompt:
         return f"The picture is {answer}."
     if WHERE_LABEL in prompt:
@@ -426,6 +460,7 @@ def build(config: PretrainConfig) -> None:
     phases = (
         Phase("language", config.language_steps, config.language_batch, config.language_lr, picture_rows),
         Phase("chat", config.chat_steps, config.chat_batch, config.chat_lr, chat_rows),
+        Phase("thoughts", config.thought_steps, config.chat_batch, config.thought_lr, thought_rows),
     )
     for phase in phases:
         train_language(model, processor, config, phase, work / f"{phase.name}.pt")
