@@ -179,7 +179,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The tiny base model: what `make tiny-base` does, sized for one CPU core in about 90 minutes."""
+    """The tiny base model: what `make tiny-base` does, sized for one CPU core in one to two hours."""
 
     out_folder: str = "runs/tiny_base/model"
     work_folder: str = "runs/tiny_base"  # checkpoints; a stopped run goes on from them

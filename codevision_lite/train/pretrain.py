@@ -1,4 +1,4 @@
-"""The tiny base model from nothing: tokenizer, tower, then the language model on upright reading (`make tiny-base`).
+"""The tiny base model from nothing: tokenizer, tower, then the language model on reading, chat and thoughts (`make tiny-base`).
 
 It plays the part of a pretrained VLM: it reads upright pictures directly, can weakly name how a picture is turned, and
 has seen the chat format, the JSON call and Python image code as text only. It never sees a tool trajectory.
