@@ -77,7 +77,7 @@ def toy(n=8, missing=(), bad=()):
     def aggregate(rows, switches):
         return {"headline": mean_percent([r.scored.value for r in rows]), "n": len(rows)}
 
-    switches = {"rule": Switch("exact", ("exact", "all"), "the rule")}
+    switches = {"rule": Switch("exact", ("exact", "all"), "the rule"), "asks": Switch("so", ("so", "else"), "the prompt", True)}
     return Benchmark("toy", "Toy", load, score, aggregate, switches=switches, needs_file=False)
 
 
@@ -206,7 +206,7 @@ def test_results_say_how_they_were_made(tmp_path, use):
     run(tmp_path, n=4, seed=3)
     found = json.loads((tmp_path / "results.json").read_text())
     context = found["context"]
-    assert context["seed"] == 3 and context["config"]["n"] == 4 and context["config"]["switches"] == {"rule": "exact"}
+    assert context["seed"] == 3 and context["config"]["n"] == 4 and context["config"]["switches"] == {"rule": "exact", "asks": "so"}
     assert {"commit", "hardware", "versions", "config_hash", "python"} <= set(context)
     assert len(found["ids"]) == 4 and found["conditions"][0]["low"] < found["conditions"][0]["accuracy"]
 
@@ -427,8 +427,16 @@ def test_a_run_is_scored_again_without_its_model(tmp_path, use):
     assert numbers(again) == numbers(before) and again["context"] == before["context"]
     lenient = jobs.rescore(tmp_path, {"rule": "all"})
     assert lenient["conditions"][0]["accuracy"] == 1.0
-    assert jobs.load_config(tmp_path).switches == {"rule": "all"}
+    assert jobs.load_config(tmp_path).switches == {"rule": "all", "asks": "so"}
     assert lenient["bad_rows"] == before["bad_rows"]
+
+
+def test_what_was_read_can_not_be_read_otherwise_by_scoring_again(tmp_path, use):
+    run(tmp_path, Reader())
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(UserError, match="asks says how the file is read"):
+        jobs.rescore(tmp_path, {"asks": "else"})
+    assert (tmp_path / "config.yaml").read_text() == before
 
 
 @pytest.mark.parametrize("made, words", [(False, "no run here"), (True, "no rows there yet")])

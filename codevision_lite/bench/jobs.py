@@ -59,9 +59,12 @@ def run_benchmark(config: BenchConfig, folder: Path, model: ChatModel | None = N
 def rescore(folder: Path, switches: dict[str, str] | None = None, sft_rows: str | None = None) -> dict[str, Any]:
     """Score the rows of a run again with the rule as it is now, without the model; `switches` replace those of the run.
 
-    A switch that says how the file is read has no effect here. Raises UserError where `folder` holds no run."""
+    Raises UserError where `folder` holds no run, and for a switch that says how the file is read."""
     config = load_config(folder)
     benchmark = get_benchmark(config.benchmark)
+    for name in switches or {}:
+        if name in benchmark.switches and benchmark.switches[name].is_of_load:
+            raise UserError(f"rescore: {name} says how the file is read, and it was read already. Run again: bench --switch")
     config = replace(config, switches=config.switches | (switches or {}), sft_rows=sft_rows or config.sft_rows).resolved(benchmark)
     before = _results(folder)
     rows = [scored_again(benchmark, row, config.switches) for row in read_rows(folder)]

@@ -23,6 +23,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from codevision_lite.datasets.pictures import unwrapped
 from codevision_lite.datasets.sources import BATCH_ROWS
 from codevision_lite.errors import UserError
 from codevision_lite.imaging import MAX_ASPECT, MAX_SOURCE_PIXELS, open_image
@@ -100,12 +101,7 @@ def encoded_picture(value: Any, folder: Path) -> bytes | Path:
     these, also as text. Raises ValueError with the reason."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = literal_list(value)
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise ValueError(f"{len(value)} pictures; one is needed")
-        value = value[0]
-    if isinstance(value, dict):
-        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
+    value = unwrapped(value)
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str) or not value.strip():

@@ -47,17 +47,23 @@ class Picture:
         return self.name
 
 
-def read_picture(value: Any, folder: Path | None) -> Picture:
-    """A picture from bytes, a path relative to `folder`, base64 text, {"bytes": ..., "path": ...}, or a list of one of these.
-
-    Raises ValueError with the reason: nothing there, not a picture, cut, too large, too thin.
-    """
+def unwrapped(value: Any) -> Any:
+    """What is in a list of one, or in {"bytes": ..., "path": ...}. Raises ValueError for a list of another length."""
     if isinstance(value, list):
         if len(value) != 1:
             raise ValueError(f"{len(value)} pictures; one is needed")
         value = value[0]
     if isinstance(value, dict):
         value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
+    return value
+
+
+def read_picture(value: Any, folder: Path | None) -> Picture:
+    """A picture from bytes, a path relative to `folder`, base64 text, {"bytes": ..., "path": ...}, or a list of one of these.
+
+    Raises ValueError with the reason: nothing there, not a picture, cut, too large, too thin.
+    """
+    value = unwrapped(value)
     if isinstance(value, str):
         value = _read_text(value, folder)
     if not isinstance(value, bytes):

@@ -84,6 +84,17 @@ def streaming(model: ChatModel) -> Iterator[StreamingModel]:
         yield stream
 
 
+def reply_in_step(stream: StreamingModel, dialogues: Sequence[Dialogue], max_new_tokens: int) -> list[Segment]:
+    """ChatModel.reply by a StreamingModel: the replies of all, in order, when the last one is finished."""
+    replies: dict[int, Segment] = {}
+    with stream.generating():
+        for dialogue in dialogues:
+            stream.add(dialogue, max_new_tokens)
+        while len(replies) < len(dialogues):
+            replies.update((id(dialogue), reply) for dialogue, reply in stream.advance())
+    return [replies[id(dialogue)] for dialogue in dialogues]
+
+
 class _InStep:
     """A ChatModel as a StreamingModel: all dialogues that wait are replied to at once."""
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from codevision_lite.models import Dialogue, Segment
+from codevision_lite.models import Dialogue, Segment, reply_in_step
 from codevision_lite.models.backend import generation_mode
 from codevision_lite.models.dense import merged_linears
 from codevision_lite.models.encoding import encode_segment, rope_positions
@@ -107,13 +107,7 @@ class HFModel:
         for row in list(self._rows.values()):
             if row.dialogue not in dialogues:
                 self.drop(row.dialogue)
-        replies: dict[int, Segment] = {}
-        with self.generating():
-            for dialogue in dialogues:
-                self.add(dialogue, max_new_tokens)
-            while len(replies) < len(dialogues):
-                replies.update((id(dialogue), reply) for dialogue, reply in self.advance())
-        return [replies[id(dialogue)] for dialogue in dialogues]
+        return reply_in_step(self, dialogues, max_new_tokens)
 
     def encode(self, segment: Segment) -> int:
         """Set the token ids of a segment, unless they are; returns how many there are, those of its pictures included."""

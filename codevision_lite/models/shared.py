@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from typing import Any
 
-from codevision_lite.models import ChatModel, Dialogue, Segment, StreamingModel, streaming
+from codevision_lite.models import ChatModel, Dialogue, Segment, StreamingModel, reply_in_step, streaming
 
 _Job = Callable[[StreamingModel], None]
 
@@ -52,13 +52,7 @@ class SharedModel:
                 self._do(lambda model, dialogue=dialogue: model.drop(dialogue))
 
     def reply(self, dialogues: list[Dialogue], max_new_tokens: int) -> list[Segment]:
-        replies: dict[int, Segment] = {}
-        with self.generating():
-            for dialogue in dialogues:
-                self.add(dialogue, max_new_tokens)
-            while len(replies) < len(dialogues):
-                replies.update((id(dialogue), reply) for dialogue, reply in self.advance())
-        return [replies[id(dialogue)] for dialogue in dialogues]
+        return reply_in_step(self, dialogues, max_new_tokens)
 
     def encode(self, segment: Segment) -> int:
         return self._do(lambda model: model.encode(segment))
