@@ -8,11 +8,13 @@ from pictures import picture, sample
 from tiny_model import ToldModel, answer, ask, converse, show, token_ids
 
 from codevision_lite.agent import AgentLimits, run_episodes
-from codevision_lite.models import Dialogue, Segment, load_model
+from codevision_lite.models import Dialogue, Segment, load_model, vision
 from codevision_lite.models.dense import merged_linears
 from codevision_lite.models.encoding import image_inputs
 from codevision_lite.models.hf import VISION_TOKENS, HFModel, _Row
+from codevision_lite.models.kv import RowCache
 from codevision_lite.models.load import load_base
+from codevision_lite.models.vision import PictureFeatures
 from codevision_lite.protocol import render_reply
 from codevision_lite.records import ToolCall
 from codevision_lite.train.load import LORA_TARGETS
@@ -242,7 +244,7 @@ def test_no_more_rows_are_cached_than_are_allowed(model, processor, sandbox):
     finally:
         hook.remove()
     assert max(held) == 2
-    assert not engine._rows and not engine._kv.lengths, "nothing is kept of what is over"
+    assert not engine._rows and not engine._kv.slots, "nothing is kept of what is over"
 
 
 def test_sampling_depends_on_the_dialogues_number_and_not_on_its_neighbours(model, processor):
@@ -268,6 +270,35 @@ def test_looking_for_ends_now_and_then_changes_nothing(model, processor, tempera
     assert (sampled(each) - sampled(now_and_then)).abs().max() < 1e-4
 
 
+def test_a_step_as_on_a_gpu_sees_written_columns_alone_and_says_the_same(model, processor, monkeypatch):
+    """Windowed reads of the cache, a mask that attention takes as it is, and looks for ends now and then."""
+    conversations, widths, masks = [prompts(), prompts()], [], []
+    converse(HFModel(model, processor, temperature=1.0, seed=2), conversations[0], shown(), max_new_tokens=14)
+    update = RowCache.update
+
+    def watched(self, number, states):
+        seen = update(self, number, states)
+        if states.shape[2] == 1 and number == 0:
+            widths.append(seen.shape[2] - max(slot.length for slot in self.slots[: self.n_decoded]))
+        return seen
+
+    model.set_attn_implementation("sdpa")
+    hook = model.register_forward_pre_hook(lambda _, args, kwargs: masks.append(kwargs["attention_mask"].ndim), with_kwargs=True)
+    try:
+        engine = HFModel(model, processor, temperature=1.0, seed=2)
+        engine._on_gpu, engine._check_every = True, 4
+        engine.forget()
+        monkeypatch.setattr(RowCache, "update", watched)
+        converse(engine, conversations[1], shown(), max_new_tokens=14)
+    finally:
+        hook.remove()
+        model.set_attn_implementation("eager")
+    usual, windowed = conversations
+    assert set(widths) == {0} and set(masks) == {2, 4}
+    assert list(map(token_ids, usual)) == list(map(token_ids, windowed))
+    assert (sampled(usual) - sampled(windowed)).abs().max() < 1e-4
+
+
 def test_dialogues_join_while_others_are_decoded(model, processor):
     early, late = prompts()[:2], prompts()[2:]
     engine, replies = HFModel(model, processor), {}
@@ -286,6 +317,28 @@ def test_dialogues_join_while_others_are_decoded(model, processor):
         assert replies[id(dialogue)].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
+@pytest.mark.parametrize("when", ["before it begins", "under way"])
+def test_a_dialogue_may_be_dropped_while_the_model_replies_to_it(model, processor, when):
+    """As a server does when a client has gone: its reply is finished, and its slot is free then."""
+    gone, other, later = prompts()
+    engine, replies = HFModel(model, processor), {}
+    with engine.generating():
+        engine.add(gone, 24)
+        engine.add(other, 4)
+        if when == "before it begins":
+            engine.drop(gone)
+        while id(other) not in replies:
+            replies.update((id(d), r) for d, r in engine.advance())
+        engine.drop(gone)
+        engine.add(later, 24)
+        while len(replies) < 3:
+            replies.update((id(d), r) for d, r in engine.advance())
+    assert sorted(slot.index for slot in engine._kv.slots) == [0, 1], "those of the two that are kept"
+    for dialogue, limit in ((gone, 24), (other, 4), (later, 24)):
+        (alone,) = HFModel(model, processor).reply([dialogue], limit)
+        assert replies[id(dialogue)].token_ids == alone.token_ids
+
+
 def test_equal_pictures_go_through_the_tower_once(model, processor):
     image, pictures = picture(84, 84), []
     dialogues = [ask(f"What is in cell {i}?", image.copy()) for i in range(3)]
@@ -296,6 +349,22 @@ def test_equal_pictures_go_through_the_tower_once(model, processor):
     finally:
         hook.remove()
     assert pictures == [1, 2]
+
+
+def test_many_pictures_go_through_the_tower_in_parts(model, processor, monkeypatch):
+    images = [picture(40 + 9 * i, 84, seed=i) for i in range(5)]
+    whole = PictureFeatures(model, processor).features(images, model.device)
+    parts = []
+    monkeypatch.setattr(vision, "TOWER_TOKENS", 20)
+    hook = model.model.visual.register_forward_pre_hook(lambda _, args, kwargs: parts.append(kwargs["grid_thw"]), with_kwargs=True)
+    try:
+        with torch.no_grad():
+            again = PictureFeatures(model, processor).features(images, model.device)
+    finally:
+        hook.remove()
+    assert len(parts) > 1 and torch.cat(parts).shape == (5, 3)
+    assert all(len(p) == 1 or int(p.prod(1).sum()) // 4 <= 20 for p in parts)
+    assert torch.allclose(again, whole, atol=1e-4)
 
 
 def test_the_rollouts_of_a_prompt_share_its_prefill_even_when_they_start_apart(model, processor, sandbox):

@@ -13,7 +13,7 @@ from pictures import sample
 from codevision_lite.agent import AgentLimits, run_episodes
 from codevision_lite.cli import main
 from codevision_lite.errors import UserError
-from codevision_lite.models import ScriptedModel
+from codevision_lite.models import ScriptedModel, load
 from codevision_lite.models.load import load_base, load_processor
 from codevision_lite.train import gpu_check
 from codevision_lite.train.gpu_check import PIECES, Piece, check, find_piece, table
@@ -129,10 +129,12 @@ def result(**changes):
 
 
 def test_the_table_shows_the_plan_beside_the_peak_and_what_failed():
-    text = table({"3b-24gb": result(), "7b-24gb": {"status": "failed", "error": "out of memory"}, "learning": {
+    unsloth = result(sft={**result()["sft"], "tokens_per_s": 1.6 * result()["sft"]["tokens_per_s"]})
+    text = table({"3b-24gb": result(), "3b-24gb-unsloth": unsloth, "7b-24gb": {"status": "failed", "error": "out of memory"}, "learning": {
         "status": "ok", "sft": {"steps": 300, "loss_first": 2.0, "loss_last": 0.5},
         "rl": {"steps": 60, "reward_first": 0.2, "reward_last": 0.6}}, "rollouts": {"status": "ok", "bench": {"ratio": 1.7}}})  # fmt: skip
     assert "1.70 times the trajectories a minute" in text
+    assert text.count("1.60 times the SFT tokens a second of plain transformers") == 1
     assert "9.00       10.00" in text and "not finite: 0" in text and "an RL step: decode 20.00 s" in text
     assert "failed: out of memory" in text and "loss 2.000 to 0.500 in 300 steps; reward 0.20 to 0.60 in 60 steps" in text
 
@@ -165,6 +167,17 @@ def test_a_piece_that_fails_or_hangs_is_recorded_and_the_others_go_on(fake_piece
     assert "fails: failed" in again, "one that failed is"
 
 
+def test_a_piece_that_ran_in_small_is_not_done(fake_pieces, capsys, monkeypatch):
+    out, work = fake_pieces
+    assert check(["works"], out, work, cpu=True)
+    assert "its numbers say nothing about a GPU" in capsys.readouterr().out
+    monkeypatch.setattr(load, "gpu_name", lambda: "a card")
+    for small, said in ((False, "works: ok"), (False, "works: done before"), (True, "works: ok")):
+        assert check(["works"], out, work, cpu=small)
+        assert said in capsys.readouterr().out
+        assert json.loads((out / "works.json").read_text())["small"] is small
+
+
 def test_unsloth_pieces_are_skipped_on_a_cpu_with_the_reason(tmp_path):
     assert check(["3b-24gb-unsloth"], tmp_path / "out", tmp_path / "work", cpu=True)
     record = json.loads((tmp_path / "out" / "3b-24gb-unsloth.json").read_text())
@@ -178,6 +191,24 @@ def test_a_card_that_is_too_small_for_a_piece_skips_it(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card)
     assert "24 GiB" in gpu_check._why_not(find_piece("7b-48gb"), cpu=False)
     assert gpu_check._why_not(find_piece("7b-24gb"), cpu=False) is None
+
+
+def test_a_piece_sees_one_gpu(monkeypatch):
+    for seen, cpu, given in ((None, False, "0"), ("2,3", False, "2"), ("2,3", True, "")):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if seen:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+        assert gpu_check._environment(cpu)["CUDA_VISIBLE_DEVICES"] == given
+
+
+def test_a_gpu_without_bfloat16_is_refused_before_any_piece(monkeypatch, tmp_path):
+    monkeypatch.setattr(load, "gpu_name", lambda: "Tesla T4, 15 GiB")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
+    with pytest.raises(UserError, match=r"7\.5 and no bfloat16"):
+        check(["learning"], tmp_path, tmp_path, cpu=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_verb_lists_and_refuses(capsys, monkeypatch, tmp_path):

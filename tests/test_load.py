@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from bitsandbytes import cextension
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from datasets import Dataset
 from pictures import picture
 from safetensors.torch import load_file, save_file
 from tiny_model import ask, random_model, show, token_ids
-from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, trainer_utils
 
 from codevision_lite.errors import UserError
 from codevision_lite.models import backend
 from codevision_lite.models.encoding import encode_dialogue, image_inputs
-from codevision_lite.models.load import _one_kernel, count_blocks_through_rows, describe, load_adapter, load_base, load_processor
+from codevision_lite.models.load import _place, describe, load_adapter, load_base, load_processor, require_bfloat16
+from codevision_lite.models.nf4 import count_blocks_through_rows, one_kernel
 from codevision_lite.protocol import CHAT_TEMPLATE, RESPONSE_TEMPLATE
 from codevision_lite.recipe import ModelConfig
 from codevision_lite.train.load import load_for_training, precise_adapter, trl_classes, trl_configs
@@ -132,7 +135,7 @@ def test_a_quantised_folder_is_not_quantised_again(tmp_path, tiny_folder, proces
         llm_int8_skip_modules=["model.visual", "lm_head", left_out],
     )  # fmt: skip
     saved = AutoModelForImageTextToText.from_pretrained(tiny_folder, dtype=torch.float32, quantization_config=quantization)
-    _one_kernel(saved)
+    one_kernel(saved)
     saved.save_pretrained(tmp_path)
     processor.image_processor.save_pretrained(tmp_path)
     processor.tokenizer.save_pretrained(tmp_path)
@@ -166,6 +169,86 @@ def test_a_model_of_another_kind_is_refused_with_the_reason(tmp_path, tiny_folde
     with pytest.raises(UserError, match=rf"{kind}.*{because}.*Qwen2\.5-VL") as e:
         load_base(str(tmp_path))
     assert "\n" not in str(e.value)
+
+
+def test_qwen3_vl_is_refused_before_its_other_files_are_read(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_vl"}))
+    with pytest.raises(UserError, match=r"is a qwen3_vl: its tower also feeds .*deepstack.* Use a Qwen2\.5-VL$"):
+        load_base(str(tmp_path))
+
+
+def realigned(model, processor, monkeypatch):
+    """What transformers' trainer says about the special tokens of this pair."""
+    said = []
+    monkeypatch.setattr(trainer_utils.logger, "warning", said.append)
+    trainer_utils.align_special_tokens(model, processor)
+    return said
+
+
+def test_a_trainer_finds_the_tokenizers_special_tokens_in_the_model(hub_folder, monkeypatch):
+    loaded, its_processor = load_base(str(hub_folder), quantize="none")
+    assert realigned(loaded, its_processor, monkeypatch) == []
+    assert loaded.generation_config.eos_token_id[0] == its_processor.tokenizer.eos_token_id
+    as_it_is = AutoModelForImageTextToText.from_pretrained(hub_folder)
+    assert "pad_token_id" in realigned(as_it_is, its_processor, monkeypatch)[0]
+
+
+# ---------------------------------------------------------------- machines
+
+
+def on_a_gpu(monkeypatch, capability=(8, 9), count=1):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_a_gpu_without_bfloat16_is_refused_in_one_line(tiny_folder, monkeypatch):
+    on_a_gpu(monkeypatch, (7, 5))
+    with pytest.raises(UserError, match=r"Tesla T4 has compute capability 7\.5 and no bfloat16\. Use a GPU of 8\.0") as e:
+        load_base(str(tiny_folder), backend="transformers")
+    assert "\n" not in str(e.value)
+    on_a_gpu(monkeypatch, (8, 0))
+    require_bfloat16()
+
+
+@pytest.mark.parametrize("broken", ["missing", "without its library"])
+def test_a_bitsandbytes_that_does_not_load_is_one_line_with_what_to_do(tiny_folder, monkeypatch, broken):
+    if broken == "missing":
+        monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+        why = "import of bitsandbytes halted"
+    else:
+        monkeypatch.setattr(cextension, "lib", cextension.ErrorHandlerMockBNBNativeLibrary("libcudart.so.13: no such file\n and so on"))
+        why = r"CUDA part does not load: libcudart\.so\.13: no such file\."
+        on_a_gpu(monkeypatch)
+    fix = r"pip install .*bitsandbytes; or set model\.quantize=none"
+    with pytest.raises(UserError, match=rf"in 4 bits needs bitsandbytes.*{why}.*{fix}") as e:
+        load_base(str(tiny_folder), quantize="nf4", backend="transformers")
+    assert "\n" not in str(e.value)
+
+
+def test_unquantised_weights_need_no_bitsandbytes(tiny_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert not packed(load_base(str(tiny_folder), quantize="none")[0])
+
+
+def test_where_the_model_is_and_how_many_gpus_there_are_is_said(monkeypatch):
+    model = SimpleNamespace(device=torch.device("cuda:0"))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    on_a_gpu(monkeypatch)
+    assert _place(model) == "on cuda:0 Tesla T4"
+    on_a_gpu(monkeypatch, count=2)
+    assert _place(model) == "on cuda:0 Tesla T4, one of 2 GPUs (all of them: accelerate launch, docs/TRAINING.md)"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert _place(model) == "on cuda:0 Tesla T4"
+
+
+def test_a_note_that_nothing_can_be_done_about_is_left_out_and_no_other(caplog):
+    backend.start_backend("transformers")
+    said = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    said.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s.", "No module named 'kernels'")
+    said.warning("something real")
+    assert [record.getMessage() for record in caplog.records if record.name == said.name] == ["something real"]
 
 
 # ---------------------------------------------------------------- adapters
@@ -290,7 +373,7 @@ def test_plain_transformers_are_refused_where_unsloth_has_changed_them(monkeypat
 def test_training_says_in_one_line_what_it_loaded_and_why(tiny_folder, capsys):
     load_for_training(config(tiny_folder, quantize="nf4"))
     (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("model: ")]
-    said = ("by transformers (no CUDA GPU)", "NF4 in 28 linears, vision tower float32", "attention eager", "LoRA r=8 alpha=16",
+    said = ("by transformers (no CUDA GPU); on the CPU", "NF4 in 28 linears, vision tower float32", "attention eager", "LoRA r=8 alpha=16",
             "99,328 of ", "(2.", "7056 to 7056 pixels")  # fmt: skip
     assert [part for part in said if part not in line] == []
 

@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 
 from codevision_lite.config import load_recipe
+from codevision_lite.miniature.plan import Miniature
 from codevision_lite.recipe import PretrainConfig, Recipe
 from codevision_lite.train.memory import GIB, count_tokens
 from codevision_lite.train.plan import make_plan
 from codevision_lite.train.shapes import load_shape
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+OTHER_CLASSES = {"tiny_base": PretrainConfig, "miniature": Miniature}
 REAL = [p for p in RECIPES if p.name.startswith("qwen")]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_it_loads_and_has_a_folder_of_its_own(path):
-    cls = PretrainConfig if path.stem == "tiny_base" else Recipe
+    cls = OTHER_CLASSES.get(path.stem, Recipe)
     recipe = load_recipe(path, cls=cls)
     if cls is Recipe:
-        others = [load_recipe(p, cls=Recipe).run_folder for p in RECIPES if p != path and p.stem != "tiny_base"]
+        others = [load_recipe(p, cls=Recipe).run_folder for p in RECIPES if p != path and p.stem not in OTHER_CLASSES]
         assert recipe.run_folder not in others
 
 

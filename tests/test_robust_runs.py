@@ -28,6 +28,7 @@ import pytest
 import torch
 from pictures import sample
 from safetensors.torch import load_file
+from transformers import Trainer, TrainingArguments
 
 from codevision_lite import pipeline
 from codevision_lite.cli import main
@@ -443,6 +444,24 @@ def test_the_key_to_turn_is_the_one_of_where_it_happened_and_divides_the_batch()
     alone = memory_knobs("update", "sft", replace(recipe, sft=SFTStage(batch=4, micro_batch=1)), 7056)
     assert "micro_batch" not in alone and alone.startswith("Set model.max_pixels=3528")
     assert "model.quantize=nf4" in memory_knobs("update", "sft", replace(recipe, model=ModelConfig(quantize="none")), 7056)
+
+
+class TwoGPUs(TrainingArguments):
+    """As on a machine with two, where no launcher started the process."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._n_gpu = 2
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_process_that_sees_two_gpus_trains_on_one_with_the_recipes_batch(tmp_path, guarded):
+    args = TwoGPUs(output_dir=str(tmp_path), use_cpu=True, per_device_train_batch_size=4, report_to="none")
+    assert args.train_batch_size == 8
+    model = torch.nn.Linear(1, 1)
+    trainer = (type("Guarded", (Guarded, Trainer), {}) if guarded else Trainer)(model=model, args=args, train_dataset=[0] * 8)
+    assert trainer.args.train_batch_size == (4 if guarded else 8)
+    assert isinstance(trainer._wrap_model(model), torch.nn.DataParallel) != guarded
 
 
 # ---------------------------------------------------------------- disk

@@ -7,6 +7,7 @@ Importing this module imports none of them.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -44,11 +45,17 @@ def start_backend(wanted: Backend = "auto") -> tuple[Literal["unsloth", "transfo
     Raises UserError where this process has started Unsloth already and plain transformers are asked for.
     """
     backend, why = choose_backend(wanted)
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_is_news)
     if backend == "unsloth":
         _import_unsloth()
     elif "unsloth" in sys.modules:
         raise UserError("model.backend: this process has loaded Unsloth, which changes transformers for good. Use a new process")
     return backend, why
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that bitsandbytes lacks a kernel from the hub for some CPUs: no model of ours uses it (models/nf4.py, `one_kernel`)."""
+    return "gemm_4bit_forward" not in record.getMessage()
 
 
 def _import_unsloth() -> None:

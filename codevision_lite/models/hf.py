@@ -24,7 +24,7 @@ from codevision_lite.models import Dialogue, Segment, reply_in_step
 from codevision_lite.models.backend import generation_mode
 from codevision_lite.models.dense import merged_linears
 from codevision_lite.models.encoding import encode_segment, rope_positions
-from codevision_lite.models.kv import DecodingRows, prefill_cache, waiting_rows
+from codevision_lite.models.kv import RowCache, Slot
 from codevision_lite.models.vision import PictureFeatures
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
@@ -37,11 +37,11 @@ class _Row:
     """What the engine holds of one dialogue."""
 
     dialogue: Dialogue
-    kv: torch.Tensor | None = None  # (2 * layers, heads, tokens, head size) while it is not decoded
-    n_cached: int = 0  # the dialogue's tokens that the model has seen
+    slot: Slot | None = None  # its keys and values, those of the tokens that the model has seen
     n_segments: int = 0  # whose ids and pictures are known
     grids: list[np.ndarray] = field(default_factory=list)  # of all pictures so far
-    new_images: list[Image.Image] = field(default_factory=list)  # those that the model has not seen
+    new_tokens: list[int] = field(default_factory=list)  # those that the model has not seen
+    new_images: list[Image.Image] = field(default_factory=list)  # in them
     next_position: int = 0  # rotary position of the reply's first token
     limit: int = 0  # tokens of the reply
     draws: np.ndarray | None = None  # (limit,) in [0, 1): one for each token
@@ -65,7 +65,8 @@ class HFModel:
         self._image_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self._pad_id, self._n_words = tokenizer.pad_token_id, model.config.text_config.vocab_size
         self._suppressed = torch.tensor([tokenizer.convert_tokens_to_ids(t) for t in VISION_TOKENS], device=self.device)
-        self._check_every = GPU_CHECK_EVERY if self.device.type == "cuda" else 1
+        self._on_gpu = self.device.type == "cuda"
+        self._check_every = GPU_CHECK_EVERY if self._on_gpu else 1
         self._pictures = PictureFeatures(model, processor)
         self._is_open = False
         self.seconds = {"prefill": 0.0, "decode": 0.0}  # spent so far
@@ -81,8 +82,8 @@ class HFModel:
         self._rows: dict[int, _Row] = {}  # by id(dialogue); they hold the dialogue, so ids stay its own
         self._ready: list[_Row] = []  # to be prefilled
         self._decoding: list[_Row] = []  # in the order of the slots of _kv
-        self._kv = DecodingRows()
-        self._last_prompt: tuple[Any, torch.Tensor, torch.Tensor] | None = None  # key, KV, logits
+        self._kv = RowCache(self.model.config.text_config.num_hidden_layers, windowed=self._on_gpu)
+        self._last_prompt: tuple[Any, list[torch.Tensor], torch.Tensor] | None = None  # key, keys and values, logits
         self._pictures.forget()
 
     def reseed(self, seed: int) -> None:
@@ -120,6 +121,7 @@ class HFModel:
         """Let the model continue the dialogue: the reply, at most `max_new_tokens` long, comes from an `advance` to come."""
         row = self._rows.get(id(dialogue))
         if row is None or (row.tokens and not any(s.token_ids is row.tokens for s in dialogue.segments)):
+            self.drop(dialogue)
             row = self._rows[id(dialogue)] = _Row(dialogue)  # new, or it was continued with another reply than ours
         for segment in dialogue.segments[row.n_segments :]:
             self.encode(segment)
@@ -127,13 +129,16 @@ class HFModel:
                 row.grids.extend(self._pictures.grids(segment.images).numpy())
                 row.new_images.extend(segment.images)
         row.n_segments = len(dialogue.segments)
+        row.new_tokens = row.token_ids[row.slot.length if row.slot else 0 :]
         row.limit, row.tokens, row.logprobs = max_new_tokens, [], []
         row.draws = self._draws(row)
         self._ready.append(row)
 
     def drop(self, dialogue: Dialogue) -> None:
-        """Forget a dialogue that is over (one that the model is not replying to)."""
-        self._rows.pop(id(dialogue), None)
+        """Forget a dialogue that is over; where the model is replying to it, when that reply is finished."""
+        row = self._rows.pop(id(dialogue), None)
+        if row and row.slot and row.slot.index >= self._kv.n_decoded and row not in self._ready:
+            self._kv.free(row.slot)
 
     def advance(self) -> list[tuple[Dialogue, Segment]]:
         """Go on until one or more replies are finished; gives them, the caller appends them. None where nothing was added."""
@@ -142,6 +147,8 @@ class HFModel:
             finished = self._decode()
         decode, replies = self.processor.tokenizer.decode, []
         for row in finished:
+            if self._rows.get(id(row.dialogue)) is not row:  # dropped meanwhile
+                self._kv.free(row.slot)
             ended = row.tokens[-1] == self.end_id
             text = decode(row.tokens[:-1] if ended else row.tokens, skip_special_tokens=False)
             replies.append((row.dialogue, Segment("reply", text, token_ids=row.tokens, logprobs=row.logprobs, finished=ended)))
@@ -164,38 +171,48 @@ class HFModel:
         started = time.perf_counter()
         sharing: dict[Any, list[_Row]] = {}
         for row in rows:
-            row.next_position = 0
-            key = (tuple(row.token_ids), *self._pictures.names(row.new_images)) if row.kv is None else id(row)
+            key = (tuple(row.new_tokens), *self._pictures.names(row.new_images)) if row.slot is None else id(row)
             sharing.setdefault(key, []).append(row)
+        last_key, last_kv, last_logits = self._last_prompt or (None, [], torch.empty(0))
+        batches = list(_by_length([group[0] for key, group in sharing.items() if key != last_key]))  # last_key: the others had no room
+        joining = [row for batch in batches for row in batch]
+        alone = set(map(id, joining))
+        joining += [row for row in rows if id(row) not in alone]
+        for row, slot in zip(joining, self._kv.join([(row.slot, len(row.new_tokens)) for row in joining]), strict=True):
+            row.slot = slot
         logits: dict[int, torch.Tensor] = {}
-        if self._last_prompt and self._last_prompt[0] in sharing:  # its other rollouts had no room until now
-            first = sharing[self._last_prompt[0]][0]
-            first.kv, logits[id(first)] = self._last_prompt[1:]
-            self._place(first)
-        new = [group[0] for group in sharing.values() if id(group[0]) not in logits]
-        for batch in _by_length(new):
-            logits.update(zip(map(id, batch), self._prefill(batch), strict=True))
+        for batch in batches:
+            logits.update(zip(map(id, batch), self._prefill(batch, len(self._decoding)), strict=True))
+            self._decoding.extend(batch)
+        self._decoding.extend(joining[len(alone) :])
         for key, group in sharing.items():
-            first = group[0]
-            for row in group:
-                row.kv, row.next_position, row.n_cached = first.kv, first.next_position, first.kv.shape[2]
-                row.new_images.clear()
-                logits[id(row)] = logits[id(first)]
-            if not isinstance(key, int):
-                self._last_prompt = (key, first.kv, logits[id(first)])
+            if key == last_key:
+                kv, logits[id(group[0])] = last_kv, last_logits
+                self._place(group[0])
+                self._kv.write(group[0].slot, kv)
+            elif not isinstance(key, int):
+                kv = self._kv.read(group[0].slot)
+                self._last_prompt = (key, kv, logits[id(group[0])])
+            for row in group[1:]:
+                self._kv.write(row.slot, kv)
+                row.next_position, logits[id(row)] = group[0].next_position, logits[id(group[0])]
         draws = torch.from_numpy(np.array([row.draws[0] for row in rows])).to(self.device)
         chosen, logprobs = self._choose(torch.stack([logits[id(row)] for row in rows]), draws)
         for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
+            row.new_tokens, row.new_images = [], []
             row.tokens.append(token)
             row.logprobs.append(logprob)
-        going_on = [row for row in rows if not self._has_ended(row)]
-        if going_on:
-            self._kv.append([row.kv for row in going_on])
-            self._decoding.extend(going_on)
-            for row in going_on:
-                row.kv = None
+        for row in rows:
+            if self._has_ended(row):
+                self._park(row, surplus=0)
         self.seconds["prefill"] += time.perf_counter() - started
         return [row for row in rows if self._has_ended(row)]
+
+    def _park(self, row: _Row, surplus: int) -> None:
+        """A row whose reply has ended leaves its place to the last one that is decoded."""
+        self._decoding[row.slot.index] = self._decoding[-1]
+        self._decoding.pop()
+        self._kv.park(row.slot, surplus)
 
     def _has_ended(self, row: _Row) -> bool:
         return row.tokens[-1] == self.end_id or len(row.tokens) == row.limit
@@ -207,19 +224,17 @@ class HFModel:
         row.next_position = int(rope[0, -1]) + 1  # the last token is text: all three positions agree
         return rope
 
-    def _prefill(self, rows: Sequence[_Row]) -> torch.Tensor:
-        """Run the tokens that the model has not seen, left-padded to one length; returns the last logits (rows, vocabulary)."""
-        new = [row.token_ids[row.n_cached :] for row in rows]
+    def _prefill(self, rows: Sequence[_Row], first: int) -> torch.Tensor:
+        """Run the tokens that the model has not seen, left-padded to one length; returns the last logits (rows, vocabulary).
+
+        `first`: the slot of the first of these rows, which follow each other."""
+        new = [row.new_tokens for row in rows]
         width = max(map(len, new))
         input_ids = torch.full((len(new), width), self._pad_id)
-        mask = torch.zeros(len(new), width, dtype=torch.long)
         positions = torch.zeros(3, len(new), width, dtype=torch.long)
         for i, (row, ids) in enumerate(zip(rows, new, strict=True)):
             input_ids[i, width - len(ids) :] = torch.tensor(ids)
-            mask[i, width - len(ids) :] = 1
-            positions[:, i, width - len(ids) :] = torch.from_numpy(self._place(row)[:, row.n_cached :])
-        cache, past = prefill_cache([row.kv for row in rows])
-        mask = torch.cat([past, mask], dim=1)
+            positions[:, i, width - len(ids) :] = torch.from_numpy(self._place(row)[:, -len(ids) :])
         input_ids = input_ids.to(self.device)
         embeddings = self.model.get_input_embeddings()(input_ids)
         images = [image for row in rows for image in row.new_images]
@@ -229,10 +244,8 @@ class HFModel:
             places = input_ids == self._image_id
             assert places.sum() == len(features), f"{int(places.sum())} image tokens, {len(features)} features of {len(images)} pictures"
             embeddings = embeddings.masked_scatter(places[..., None], features)
-        logits = self._forward(positions.to(self.device), mask.to(self.device), cache, inputs_embeds=embeddings)
-        for row, kv in zip(rows, waiting_rows(cache, mask), strict=True):
-            row.kv = kv
-        return logits
+        mask = self._kv.prefilling(first, list(map(len, new)))
+        return self._forward(positions.to(self.device), mask.to(self.device), inputs_embeds=embeddings)
 
     def _decode(self) -> list[_Row]:
         """A few steps for all rows under way; returns those that have ended, which leave their slots."""
@@ -246,8 +259,7 @@ class HFModel:
         chosen = []
         for j in range(steps):
             place = (positions + j).view(1, -1, 1).expand(3, -1, 1)
-            logits = self._forward(place, self._kv.mask(), self._kv.cache, input_ids=tokens[:, None])
-            self._kv.step()
+            logits = self._forward(place, self._step_mask(self._kv.decoding()), input_ids=tokens[:, None])
             tokens, logprobs = self._choose(logits, draws[:, j])
             chosen.append((tokens, logprobs))
         new_tokens, new_logprobs = (torch.stack(column, dim=1).tolist() for column in zip(*chosen, strict=True))
@@ -258,18 +270,22 @@ class HFModel:
             row.tokens += ids[:n]
             row.logprobs += new_logprobs[slot][:n]
             if self._has_ended(row):
-                row.kv = self._kv.remove(slot, steps - n)
-                row.n_cached = row.kv.shape[2]
+                self._park(row, steps - n)
                 ended.append(row)
-                rows[slot] = rows[-1]
-                rows.pop()
         self.seconds["decode"] += time.perf_counter() - started
         return ended[::-1]
 
-    def _forward(self, positions: torch.Tensor, mask: torch.Tensor, cache: Any, **tokens: torch.Tensor) -> torch.Tensor:
+    def _step_mask(self, mask: torch.Tensor) -> torch.Tensor:
+        """In the shape that attention uses it in, where that can be told: of (rows, columns) transformers would first ask the GPU
+        whether anything is masked, and wait for it at every step."""
+        is_used_as_is = self._on_gpu and self.model.config._attn_implementation == "sdpa"
+        return mask[:, None, None] if is_used_as_is else mask.long()
+
+    def _forward(self, positions: torch.Tensor, mask: torch.Tensor, **tokens: torch.Tensor) -> torch.Tensor:
         # In training, accelerate wraps `forward` in bf16 autocast; on a CPU rollouts compute as evaluation does, in float32.
         forward = getattr(self.model, "_original_forward", self.model) if self.device.type == "cpu" else self.model
-        out = forward(attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1, **tokens)
+        seen = {"attention_mask": mask, "position_ids": positions, "past_key_values": self._kv.cache}
+        out = forward(**seen, **tokens, use_cache=True, logits_to_keep=1)
         assert out.logits.shape[-1] == self._n_words, f"{out.logits.shape[-1]} logits for {self._n_words} words: not the model's own output"
         return out.logits[:, -1].float()
 
@@ -300,11 +316,11 @@ def _by_length(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     """Batches of rows with about as many new tokens, each at most PREFILL_TOKENS with its padding."""
     batch: list[_Row] = []
     width = 0
-    for row in sorted(rows, key=lambda row: -(len(row.token_ids) - row.n_cached)):
-        width = width or len(row.token_ids) - row.n_cached
+    for row in sorted(rows, key=lambda row: -len(row.new_tokens)):
+        width = width or len(row.new_tokens)
         if batch and width * (len(batch) + 1) > PREFILL_TOKENS:
             yield batch
-            batch, width = [], len(row.token_ids) - row.n_cached
+            batch, width = [], len(row.new_tokens)
         batch.append(row)
     if batch:
         yield batch

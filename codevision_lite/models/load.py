@@ -8,12 +8,8 @@ head. A folder that is quantised already is taken as it is.
 from __future__ import annotations
 
 import ctypes
-import functools
 import logging
-import math
 import os
-import re
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +22,7 @@ from transformers.processing_utils import ProcessorMixin
 from codevision_lite.errors import UserError
 from codevision_lite.imaging import set_pixel_budget
 from codevision_lite.models.backend import Backend, is_unsloth, start_backend
+from codevision_lite.models.nf4 import count_blocks_through_rows, one_kernel, require_bitsandbytes, widen_skipped
 from codevision_lite.protocol import CHAT_TEMPLATE, RESPONSE_TEMPLATE
 
 logger = logging.getLogger(__name__)
@@ -70,10 +67,9 @@ def load_base(
     """(model, processor) for inference; `adapter` is a PEFT folder put on top, not trainable.
 
     `threads`: CPU threads; None chooses one for a tiny model, which two threads slow down several times.
-    Raises UserError for a missing model or adapter, and for a model of another kind.
+    Raises UserError for a missing model or adapter, for a model of another kind, and for a GPU or a bitsandbytes that can't do it.
     """
     library, reason = start_backend(backend)
-    processor = load_processor(name, min_pixels, max_pixels)
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as e:
@@ -81,6 +77,8 @@ def load_base(
     if config.model_type != "qwen2_5_vl":
         why = NOT_READ.get(config.model_type, "another kind of model")
         raise UserError(f"model {name!r} is a {config.model_type}: {why}. Use a Qwen2.5-VL")
+    require_bfloat16()
+    processor = load_processor(name, min_pixels, max_pixels)
     on_gpu = torch.cuda.is_available()
     tiny = config.text_config.hidden_size < 1024
     if not on_gpu and (threads or tiny):
@@ -93,11 +91,15 @@ def load_base(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype,
             llm_int8_skip_modules=["model.visual", "lm_head"],
         )  # fmt: skip
+    in_4bit = quantization is not None or _is_quantised(config)
+    if in_4bit:
+        require_bitsandbytes(name, asked=quantization is not None)
     load = _load_unsloth if library == "unsloth" else _load_transformers
     model = load(name, config, dtype, quantization)
-    if not on_gpu:
+    _share_special_tokens(model, processor.tokenizer)
+    if in_4bit and not on_gpu:
         count_blocks_through_rows()
-        _one_kernel(model)
+        one_kernel(model)
     if adapter is not None:
         model = load_adapter(model, adapter, trainable=False)
     model.eval()
@@ -107,7 +109,7 @@ def load_base(
 
 def _load_transformers(name: str, config: Any, dtype: torch.dtype, quantization: BitsAndBytesConfig | None) -> Any:
     if _is_quantised(config):
-        _widen_skipped(config.quantization_config)
+        widen_skipped(config.quantization_config)
     # On a CPU the tiny model computes with plain attention: the fused kernel's backward is slower at its size.
     attention = "eager" if dtype == torch.float32 and not torch.cuda.is_available() else "sdpa"
     model, info = AutoModelForImageTextToText.from_pretrained(
@@ -132,6 +134,25 @@ def _load_unsloth(name: str, config: Any, dtype: torch.dtype, quantization: Bits
         device_map=_device_map(), **({} if quantization is None else {"quantization_config": quantization}),
     )  # fmt: skip
     return model
+
+
+def require_bfloat16() -> None:
+    """Raise UserError where the GPU has no bfloat16 of its own: torch would imitate it, many times slower."""
+    if torch.cuda.is_available() and (capability := torch.cuda.get_device_capability(0)) < (8, 0):
+        raise UserError(
+            f"{torch.cuda.get_device_name(0)} has compute capability {capability[0]}.{capability[1]} and no bfloat16. Use a GPU of 8.0 or "
+            "more (A100, RTX 30 or newer); for the tiny model also the CPU: CUDA_VISIBLE_DEVICES= codevision-lite ..."
+        )
+
+
+def _share_special_tokens(model: Any, tokenizer: Any) -> None:
+    """The tokenizer's special tokens in the model's configurations: a trainer does it too, with a warning that says nothing to do."""
+    generation = model.generation_config
+    ends = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
+    generation.eos_token_id = [tokenizer.eos_token_id, *(e for e in ends if e not in (None, tokenizer.eos_token_id))]
+    model.config.eos_token_id = tokenizer.eos_token_id
+    for config in (model.config, generation):
+        config.bos_token_id, config.pad_token_id = tokenizer.bos_token_id, tokenizer.pad_token_id
 
 
 def _device_map() -> dict[str, str]:
@@ -186,8 +207,8 @@ def _wrap(model: Any, config: Any, seed: int) -> Any:
 
 
 def describe(model: Any, processor: Any, loaded: str) -> str:
-    """One line: what was loaded, its precision, attention, adapter and view of pictures."""
-    parts = [f"model: {loaded}"]
+    """One line: what was loaded, where, its precision, attention, adapter and view of pictures."""
+    parts = [f"model: {loaded}", _place(model)]
     linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     packed = {name for name, module in linears.items() if getattr(module.weight, "quant_state", None) is not None}
     dtypes = {p.dtype for name, p in model.named_parameters() if p.is_floating_point() and "lora_" not in name}
@@ -206,19 +227,17 @@ def describe(model: Any, processor: Any, loaded: str) -> str:
     return "; ".join(parts)
 
 
+def _place(model: Any) -> str:
+    if model.device.type != "cuda":
+        return f"on the {model.device.type.upper()}"
+    n, alone = torch.cuda.device_count(), os.environ.get("WORLD_SIZE", "1") == "1"
+    others = f", one of {n} GPUs (all of them: accelerate launch, docs/TRAINING.md)" if n > 1 and alone else ""
+    return f"on {model.device} {torch.cuda.get_device_name(model.device)}{others}"
+
+
 def _is_quantised(config: Any) -> bool:
     """Whether the folder's weights are in 4 or 8 bits already."""
     return getattr(config, "quantization_config", None) is not None
-
-
-def _widen_skipped(quantization: dict[str, Any]) -> None:
-    """Let a quantised folder's list of unquantised modules match today's names: older transformers wrote other prefixes and
-    matched a name anywhere, so that weights in 16 bits would be taken for packed ones."""
-    patterns = []
-    for name in quantization.get("llm_int8_skip_modules") or ():
-        tail = name.removeprefix("model.").removeprefix("language_model.").removeprefix("model.")
-        patterns += [name, rf"(.*\.)?{re.escape(tail)}(\.|$)"]
-    quantization["llm_int8_skip_modules"] = patterns or None
 
 
 def keep_freed_memory() -> None:
@@ -250,36 +269,6 @@ def gpu_name() -> str | None:
 def peak_gpu_gib() -> float:
     """Most memory that torch's allocator held on the first CUDA device so far, in GiB."""
     return torch.cuda.max_memory_allocated() / 2**30
-
-
-@functools.cache
-def count_blocks_through_rows() -> None:
-    """Repair bitsandbytes' 4-bit kernel for CPUs: it begins a new block with every row, where quantisation, and CUDA, count blocks
-    of 64 weights through the rows. Rows of another length, such as the tiny model's 160, came out 25 % wrong in place of 9 %.
-    The kernel is given rows of one block; the values are then those of its slow path and of CUDA."""
-    import bitsandbytes  # noqa: F401  registers the operator
-
-    operator = "bitsandbytes::dequantize_4bit"
-    kernel = torch.library.get_kernel(operator, "CPU")
-
-    def dequantize(keys: Any, packed: Any, absmax: Any, blocksize: int, quant_type: str, shape: Any, dtype: torch.dtype) -> torch.Tensor:
-        n = math.prod(shape)
-        rows = shape if n % blocksize else (n // blocksize, blocksize)
-        return kernel.call_boxed(keys, packed, absmax, blocksize, quant_type, rows, dtype).reshape(shape)
-
-    with warnings.catch_warnings(action="ignore"):  # that it overrides
-        _CPU_REPAIRS.impl(operator.split("::")[1], dequantize, "CPU", with_keyset=True, allow_override=True)
-
-
-_CPU_REPAIRS = torch.library.Library("bitsandbytes", "IMPL")  # an override lasts as long as this does
-
-
-def _one_kernel(model: Any) -> None:
-    """Keep bitsandbytes on its plain CPU kernel. Its bf16 one serves evaluation alone, so that rollouts and the training
-    forward would disagree, repacks the weights in place, and refuses widths that are not multiples of 64."""
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _not_found(name: str, e: Exception) -> str:

@@ -21,9 +21,10 @@ _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", re.S)
 
 @dataclass
 class ServerReply(Segment):
-    """A reply without token ids, with the number of tokens that the server counted (0: it does not tell)."""
+    """A reply without token ids, with the numbers of tokens that the server counted (0: it does not tell)."""
 
     n_tokens: int = 0
+    n_with_prompt: int = 0  # the whole conversation up to its end, pictures included
 
 
 class ServerModel:
@@ -40,7 +41,7 @@ class ServerModel:
 
     def _reply(self, dialogue: Dialogue, max_new_tokens: int) -> ServerReply:
         done = self.server.complete(chat_messages(dialogue), max_tokens=max_new_tokens, temperature=self.temperature)
-        return ServerReply("reply", _text(done), finished=done.finished, n_tokens=done.n_reply_tokens)
+        return ServerReply("reply", _text(done), finished=done.finished, n_tokens=done.n_reply_tokens, n_with_prompt=done.n_tokens)
 
 
 def chat_messages(dialogue: Dialogue) -> list[dict[str, Any]]:

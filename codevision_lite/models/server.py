@@ -1,12 +1,13 @@
 """A client for OpenAI-compatible chat servers (vLLM and others), with the standard library alone.
 
-Retries what may pass (busy, time-out, server error) with growing pauses; everything else raises ServerError at once. The key
-is read from an environment variable, so that it never stands in a recipe.
+Retries what may pass (busy, time-out, server error) with growing pauses, or after the one that the server asks for (Retry-After);
+everything else raises ServerError at once. The key is read from an environment variable, so that it never stands in a recipe.
 """
 
 from __future__ import annotations
 
 import base64
+import email.utils
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 _RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+_SAYS_WHEN = frozenset((429, 503))  # whose Retry-After is kept to (RFC 9110, section 10.2.3; RFC 6585, section 4)
 _MAX_REPLY = 8_000_000  # bytes
 
 
@@ -46,20 +48,26 @@ class ChatServer:
     api_key_variable: str = "OPENAI_API_KEY"
     timeout_s: float = 120.0  # for one attempt
     max_retries: int = 3  # after the first attempt
+    max_pause_s: float = 60.0  # a server that asks for a longer pause is not asked again
 
     def complete(self, messages: list[dict[str, Any]], *, max_tokens: int, temperature: float = 0.0) -> Completion:
         """One reply to OpenAI-style messages. Raises ServerError."""
         body = {"model": self.model, "messages": messages, "max_tokens": max_tokens, "temperature": temperature}
-        problem = ""
+        problem, pause_s = "", 0.0
         for attempt in range(self.max_retries + 1):
-            if attempt:
-                time.sleep(min(0.5 * 2**attempt, self.timeout_s))
+            time.sleep(pause_s)
+            pause_s = min(1.0 * 2**attempt, self.timeout_s)
             try:
                 return _completion(self._post(body))
             except urllib.error.HTTPError as e:
                 problem = f"HTTP {e.code} {e.reason}{_detail(e)}"
                 if e.code not in _RETRIED:
                     break
+                asked_s = _asked_pause_s(e) if e.code in _SAYS_WHEN else None
+                if asked_s is not None and asked_s > self.max_pause_s:
+                    problem += f" (it asks for a pause of {asked_s:.0f} s; more than {self.max_pause_s:.0f} s are not waited)"
+                    break
+                pause_s = pause_s if asked_s is None else asked_s
             except (OSError, ValueError, LookupError, TypeError) as e:  # network, time-out, a reply that is none
                 problem = f"{type(e).__name__}: {e}"
         raise ServerError(f"{self.url}: {problem}")
@@ -92,6 +100,17 @@ def _detail(error: urllib.error.HTTPError) -> str:
     except (OSError, ValueError):
         return ""
     return f": {words}" if words else ""
+
+
+def _asked_pause_s(error: urllib.error.HTTPError) -> float | None:
+    """Seconds of its Retry-After, which holds seconds or a date; None without one that can be read."""
+    text = (error.headers.get("Retry-After") or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def image_part(image: Image.Image) -> dict[str, Any]:

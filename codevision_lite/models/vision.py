@@ -7,7 +7,7 @@ the features take the place of the image tokens' embeddings, as in the model's o
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from codevision_lite.imaging import content_name
 from codevision_lite.models.encoding import image_inputs
 
 KEPT_TOKENS = 32_768  # image tokens whose features are kept: 134 MB in bfloat16 at the 3B model's width
-
+TOWER_TOKENS = 4096  # that go through the tower at once: enough for a GPU to be busy; more would only take memory
 KEPT_NAMES = 256  # pictures whose pixels need not be read again
 
 
@@ -61,13 +61,29 @@ class PictureFeatures:
         names = self.names(images)
         pictures = {name: self._picture(name, image) for name, image in zip(names, images, strict=True)}
         new = [picture for picture in pictures.values() if picture.features is None]
-        if new:
-            pixels = torch.cat([picture.pixels for picture in new]).to(device)
-            grids = torch.stack([picture.grid for picture in new]).to(device)
-            for picture, features in zip(new, self.model.get_image_features(pixels, grids).pooler_output, strict=True):
+        for part in self._in_parts(new):
+            pixels = torch.cat([picture.pixels for picture in part]).to(device)
+            grids = torch.stack([picture.grid for picture in part]).to(device)
+            for picture, features in zip(part, self.model.get_image_features(pixels, grids).pooler_output, strict=True):
                 picture.features, picture.pixels = features, None
         self._drop_oldest()
         return torch.cat([pictures[name].features for name in names])
+
+    def _in_parts(self, pictures: Sequence[_Picture]) -> Iterator[list[_Picture]]:
+        """In order, of at most TOWER_TOKENS, or one picture that has more."""
+        part: list[_Picture] = []
+        tokens = 0
+        for picture in pictures:
+            if part and tokens + self._tokens(picture) > TOWER_TOKENS:
+                yield part
+                part, tokens = [], 0
+            part.append(picture)
+            tokens += self._tokens(picture)
+        if part:
+            yield part
+
+    def _tokens(self, picture: _Picture) -> int:
+        return int(picture.grid.prod()) // self._merge
 
     def _picture(self, name: str, image: Image.Image) -> _Picture:
         if name not in self._pictures:
@@ -77,7 +93,7 @@ class PictureFeatures:
         return self._pictures[name]
 
     def _drop_oldest(self) -> None:
-        tokens = sum(int(picture.grid.prod()) // self._merge for picture in self._pictures.values())
+        tokens = sum(map(self._tokens, self._pictures.values()))
         while tokens > KEPT_TOKENS:
             _, picture = self._pictures.popitem(last=False)
-            tokens -= int(picture.grid.prod()) // self._merge
+            tokens -= self._tokens(picture)

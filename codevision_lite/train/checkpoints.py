@@ -70,6 +70,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def reached_step(folder: Path) -> int:
+    """The step of the last whole checkpoint, 0 without one. Removes nothing."""
+    return next((checkpoint_step(c) for c in reversed(checkpoints(folder)) if _is_whole(c)), 0)
+
+
 def flush(folder: Path) -> None:
     """Every file below `folder` onto the disk: a rename that outlives a power cut must not outlive its contents."""
     for path in (*folder.rglob("*"), folder):

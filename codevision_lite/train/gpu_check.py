@@ -82,13 +82,16 @@ def check(names: Sequence[str], out: Path, work: Path, cpu: bool) -> bool:
     `out`: folder of the result files; `work`: of weights and checkpoints. Raises UserError where there is no GPU."""
     pieces = [find_piece(name) for name in names] or list(PIECES)
     if not cpu:
-        from codevision_lite.models.load import gpu_name
+        from codevision_lite.models.load import gpu_name, require_bfloat16
 
         if gpu_name() is None:
             raise UserError("gpu-check: no NVIDIA GPU that torch can use. On a GPU machine, install the GPU requirements with: make setup")
+        require_bfloat16()
+    else:
+        print("on a CPU: every piece's code runs, in small; its numbers say nothing about a GPU", flush=True)
     for piece in pieces:
         result = read_result(out, piece)
-        if result.get("status") == "ok":
+        if result.get("status") == "ok" and result.get("small", False) == cpu:
             print(f"{piece.name}: done before", flush=True)
             continue
         print(f"{piece.name}: {piece.what} ...", flush=True)
@@ -121,7 +124,7 @@ def _run(piece: Piece, out: Path, work: Path, cpu: bool) -> dict[str, Any]:
                 status, error = ("ok", None) if done.returncode == 0 else ("failed", _last_line(log, done.returncode))
             except subprocess.TimeoutExpired:
                 status, error = "failed", f"not done after {piece.limit_s} s"
-    result = {**read_result(out, piece), "status": status, "seconds": round(time.monotonic() - started, 1)}
+    result = {**read_result(out, piece), "small": cpu, "status": status, "seconds": round(time.monotonic() - started, 1)}
     if error:
         result["error"] = error
     write_result(out, piece, result)
@@ -143,10 +146,9 @@ def _why_not(piece: Piece, cpu: bool) -> str | None:
 
 
 def _environment(cpu: bool) -> dict[str, str]:
-    extra = {"HF_HUB_OFFLINE": "1"}
-    if cpu:
-        extra["CUDA_VISIBLE_DEVICES"] = ""
-    return {**os.environ, **extra}
+    """Of a piece: no network, and one GPU, the first of several."""
+    seen = "" if cpu else os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": seen}
 
 
 def _last_line(log: Path, code: int) -> str:
@@ -254,6 +256,11 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
             gap = result["rollouts"]["logprob_gap"]
             lines.append(f"{'':{width}}not finite: {result['non_finite']}; log-probabilities of rollouts and training differ by "
                          f"{gap['mean']:.4f} on average, {gap['max']:.4f} at most")  # fmt: skip
+    for name, result in models.items():
+        stock = models.get(name.removesuffix("-unsloth"), {}).get("sft")
+        if name.endswith("-unsloth") and stock:
+            ratio = result["sft"]["tokens_per_s"] / stock["tokens_per_s"]
+            lines.append(f"{name:{width}}{ratio:.2f} times the SFT tokens a second of plain transformers")
     for name, result in results.items():
         if "loss_first" in result.get("sft", {}):
             sft, rl = result["sft"], result.get("rl", {})

@@ -49,6 +49,10 @@ class Guarded:
     where = "start"  # what the trainer is doing; after an exception, where it happened
     _checkpoint_root: Path | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        one_gpu(kwargs["args"])
+        super().__init__(*args, **kwargs)
+
     def guard(self, stage: str, recipe: Recipe, folder: Path, sample_ids: Sequence[str] = ()) -> None:
         """`folder`: of the stage. `sample_ids`: of the data set's rows; GRPO's are those of its rollouts."""
         self.stage, self.recipe, self.run_folder, self.sample_ids = stage, recipe, folder, sample_ids
@@ -147,6 +151,12 @@ class Guarded:
         before, self.where = self.where, where
         yield
         self.where = before  # an exception leaves it, for the message
+
+
+def one_gpu(args: Any) -> None:
+    """A process trains on one GPU. Where it sees several and was not started by a launcher, transformers would multiply the batch by
+    their number and put a copy of the model on each (DataParallel). `args`: TrainingArguments."""
+    args._n_gpu = min(1, args.n_gpu)
 
 
 def world_size() -> int:

@@ -7,12 +7,14 @@ collator can't place a picture inside a tool result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
 from codevision_lite.agent import dialogue_of
@@ -23,6 +25,7 @@ from codevision_lite.train.guard import ROW, Guarded, accumulation, run_trainer,
 from codevision_lite.train.load import precise_adapter, trl_classes, trl_configs
 
 IGNORED = -100
+_CHARACTERS_A_TOKEN = 3.5
 
 
 class TrajectoryCollator:
@@ -58,6 +61,33 @@ class TrajectoryCollator:
         }
 
 
+class StepsByLength(Sampler[int]):
+    """Row numbers in drawn order, those of each optimizer step from the longest row to the shortest: micro-batches of like lengths
+    hold little padding. A step's rows, and so its gradient, are what they were; memory that will not do shows at once."""
+
+    def __init__(self, lengths: Sequence[float], batch: int, seed: int):
+        """`lengths`: of each row, in any unit. `batch`: rows of an optimizer step, over all processes."""
+        self.lengths, self.batch = lengths, batch
+        self._drawn = SeedableRandomSampler(lengths, data_seed=seed)  # what accelerate takes where no sampler is given
+
+    def set_epoch(self, epoch: int) -> None:
+        self._drawn.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = list(self._drawn)
+        for at in range(0, len(drawn), self.batch):
+            yield from sorted(drawn[at : at + self.batch], key=lambda row: -self.lengths[row])
+
+
+def estimated_length(row: TrainingRow, picture_tokens: int) -> float:
+    """Of a row, in tokens but for a part that all rows have alike: exact lengths would need every picture to be opened."""
+    texts = sum(len(turn.text) + len(turn.observation.message if turn.observation else "") for turn in row.trajectory.turns)
+    return texts / _CHARACTERS_A_TOKEN + picture_tokens * len(row.trajectory.images)
+
+
 def train_sft(
     model: Any, processor: Any, rows: Sequence[TrainingRow], recipe: Recipe, folder: Path, callbacks: Sequence[TrainerCallback],
 ) -> None:  # fmt: skip
@@ -79,7 +109,10 @@ def train_sft(
         average_tokens_across_devices=world_size() > 1,
     )  # fmt: skip
     collate = TrajectoryCollator(rows, processor)
-    guarded = type("GuardedSFTTrainer", (Guarded, trl_classes()[0]), {})  # here: TRL's class or Unsloth's, as the model was loaded
+    look = processor.image_processor
+    lengths = [estimated_length(row, look.size["longest_edge"] // (look.patch_size * look.merge_size) ** 2) for row in rows]
+    own = {"_get_train_sampler": lambda self, dataset=None: StepsByLength(lengths, stage.batch, recipe.seed)}
+    guarded = type("GuardedSFTTrainer", (Guarded, trl_classes()[0]), own)  # here: TRL's class or Unsloth's, as the model was loaded
     with precise_adapter(model):
         trainer = guarded(
             model=model, args=args, processing_class=processor, callbacks=list(callbacks),
