@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from pictures import picture, sample
 from tiny_model import ToldModel, ask
 from transformers import TrainerCallback
@@ -35,12 +36,12 @@ from codevision_lite.reward.explain import explain_file
 from codevision_lite.synth.gold import make_golds
 from codevision_lite.synth.samples import make_items
 from codevision_lite.synth.signs_scripts import write_script
-from codevision_lite.train import grpo
+from codevision_lite.train import grpo, lengths, sft
 from codevision_lite.train.environment import PictureEnvironment
 from codevision_lite.train.load import load_for_training
 from codevision_lite.train.log import StepLog
 from codevision_lite.train.rollout_metrics import rollout_metrics
-from codevision_lite.train.sft import TrajectoryCollator, train_sft
+from codevision_lite.train.sft import StepsByLength, TrajectoryCollator, estimated_length, train_sft
 
 ROOT = Path(__file__).parent.parent
 TURN = render_reply("It is turned.", ToolCall("result = image.rotate(90, expand=True)"))
@@ -104,6 +105,47 @@ def test_a_row_is_the_same_alone_and_in_a_batch(rows, processor):
         n = alone["input_ids"].shape[1]
         for key in ("input_ids", "labels", "attention_mask"):
             assert torch.equal(alone[key][0], together[key][i, :n])
+
+
+def test_a_step_has_the_rows_that_were_drawn_from_the_longest_to_the_shortest(rows, processor):
+    lengths = [estimated_length(row, 9) for row in rows]
+    exact = [len(TrajectoryCollator(rows, processor)([{"index": i}])["input_ids"][0]) for i in range(len(rows))]
+    assert torch.corrcoef(torch.tensor([lengths, exact]))[0, 1] > 0.95
+    order, drawn = StepsByLength(lengths, 10, seed=3), SeedableRandomSampler(rows, data_seed=3)
+    epochs = [(list(order), list(drawn)) for _ in range(2)]
+    order.set_epoch(0)
+    assert list(order) == epochs[0][0] != epochs[1][0] and len(order) == 24
+    for ours, stock in epochs:
+        for at in (0, 10, 20):
+            assert sorted(ours[at : at + 10]) == sorted(stock[at : at + 10])
+            step = [lengths[i] for i in ours[at : at + 10]]
+            assert step == sorted(step, reverse=True)
+
+
+def test_micro_batches_of_like_lengths_hold_less_and_learn_the_same(tmp_path, tiny_folder, rows, monkeypatch):
+    def train(name):
+        widths, whole = [], sft.TrajectoryCollator.__call__
+
+        def counted(self, examples):
+            batch = whole(self, examples)
+            widths.append(batch["input_ids"].numel())
+            return batch
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sft.TrajectoryCollator, "__call__", counted)
+            if name == "as drawn":
+                patch.setattr(sft, "estimated_length", lambda *_: 0.0)
+            model, processor = load_for_training(config(tiny_folder), seed=0)
+            recipe = Recipe(sft=SFTStage(steps=3, batch=8, micro_batch=2, learning_rate=1e-3), model=config(tiny_folder))
+            log = StepLog("sft", 3, tmp_path / name / "metrics.jsonl")
+            train_sft(model, processor, rows, recipe, tmp_path / name, [log])
+        return weights(model, lora=True), [(r["loss"], r["grad_norm"]) for r in read_jsonl(log.metrics)], sum(widths)
+
+    (ours, our_log, our_width), (stock, stock_log, stock_width) = train("by length"), train("as drawn")
+    assert our_width < 0.85 * stock_width
+    assert our_log == [pytest.approx(row, rel=1e-4) for row in stock_log]
+    for name, tensor in stock.items():
+        assert torch.allclose(tensor, ours[name], atol=2e-5), name
 
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
@@ -226,6 +268,7 @@ class Watched(grpo.agent_trainer(GRPOTrainer)):
     """Keeps every generation batch with its environments, and TRL's own log-probabilities of it."""
 
     batches: list[dict]
+    trainer: GRPOTrainer
 
     def _generate_and_score_completions(self, inputs):
         out = super()._generate_and_score_completions(inputs)
@@ -238,6 +281,7 @@ class Watched(grpo.agent_trainer(GRPOTrainer)):
             )
         environments = [SimpleNamespace(sample=e.sample, trajectory=e.trajectory) for e in self.environments]
         self.batches.append(out | {"trl_logps": logps, "environments": environments})
+        type(self).trainer = self
         return out
 
 
@@ -258,8 +302,11 @@ def grpo_run(request, tmp_path_factory, tiny_folder, sandbox):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpo, "HFModel", told)
         patch.setattr(grpo, "agent_trainer", lambda base: watched)
+        sorted_ones, by_length = [], lengths.by_length
+        patch.setattr(lengths, "by_length", lambda batches: sorted_ones.append((batches, by_length(batches))) or sorted_ones[-1][1])
         grpo.train_grpo(model, processor, samples, recipe, folder / "grpo", [StepLog("grpo", 2, folder / "metrics.jsonl")], sandbox)
-    return SimpleNamespace(folder=folder, model=model, before=before, batches=watched.batches, processor=processor, quantize=quantize)
+    return SimpleNamespace(folder=folder, model=model, before=before, batches=watched.batches, processor=processor, quantize=quantize,
+                           sorted_ones=sorted_ones, trainer=watched.trainer)  # fmt: skip
 
 
 def test_grpo_trains_the_adapter_and_nothing_else(grpo_run):
@@ -293,6 +340,56 @@ def test_all_pictures_reach_the_loss(grpo_run):
         assert batch["num_images"] == [1, 2, 3, 1] * 2
         assert batch["mm_token_type_ids"].sum() == batch["image_grid_thw"].prod(1).sum() // 4
         assert batch["pixel_values"].shape[0] == batch["image_grid_thw"].prod(1).sum()
+
+
+def test_micro_batches_of_like_lengths_have_the_gradient_of_trls_shuffled_ones(grpo_run):
+    trainer, model = grpo_run.trainer, grpo_run.model
+
+    def gradient(batches):
+        model.zero_grad()
+        for batch in batches:
+            trainer._compute_loss(model, batch).backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+    for trls, ours in grpo_run.sorted_ones:
+        ours = [lengths.without_padding(batch) for batch in ours]
+        long = [batch["completion_mask"].sum(1).tolist() for batch in ours]
+        together = torch.cat([batch["completion_mask"].sum(1) for batch in trls])
+        assert [n for row in long for n in row] == sorted(together.tolist(), reverse=True)
+        widths = [batch["completion_ids"].shape[1] for batch in ours]
+        assert widths == [max(row) for row in long] and widths[1] < widths[0] == trls[0]["completion_ids"].shape[1]
+        assert [i for b in ours for i in b["guard_row"].tolist()] != [i for b in trls for i in b["guard_row"].tolist()]
+        before, after = gradient(trls), gradient(ours)
+        assert before.norm() > 0
+        assert (after - before).norm() < (1e-5 if grpo_run.quantize == "none" else 2e-2) * before.norm()
+    model.zero_grad()
+
+
+def test_the_references_pass_by_length_is_trls_own(grpo_run):
+    trainer, model = grpo_run.trainer, grpo_run.model
+    for batch in grpo_run.batches:
+        ids, mask = (torch.cat([batch[f"prompt_{n}"], batch[f"completion_{n}"]], dim=1) for n in ("ids", "mask"))
+        shown = {name: batch[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids", "num_images")}
+        given = model, ids, mask, batch["completion_ids"].shape[1]
+        with torch.no_grad():
+            trls, *_ = GRPOTrainer._get_per_token_logps_and_entropies(trainer, *given, batch_size=3, num_tiles=None, **shown)
+            for size in (3, 4, 8):
+                ours, *_ = trainer._get_per_token_logps_and_entropies(*given, batch_size=size, num_tiles=None, **shown)
+                own = (batch["completion_mask"] * batch["tool_mask"]).bool()
+                assert ours.shape == trls.shape
+                assert (ours - trls)[own].abs().max() < (1e-4 if grpo_run.quantize == "none" else 0.5)
+                assert (ours - trls)[own].abs().mean() < (1e-5 if grpo_run.quantize == "none" else 0.06)
+
+
+def test_a_micro_batch_loses_no_column_that_one_of_its_rows_needs():
+    masks = {"prompt_mask": [[0, 0, 1, 1], [0, 1, 1, 1]], "completion_mask": [[1, 1, 0, 0], [1, 0, 0, 0]]}
+    batch = {name: torch.tensor(mask) for name, mask in masks.items()}
+    batch |= {"prompt_ids": torch.arange(8).view(2, 4), "completion_ids": torch.arange(8).view(2, 4), "advantages": torch.ones(2)}
+    batch |= {"mm_token_type_ids": torch.arange(16).view(2, 8), "num_items_in_batch": torch.tensor(3)}
+    cut = lengths.without_padding(batch)
+    assert cut["prompt_ids"].tolist() == [[1, 2, 3], [5, 6, 7]] and cut["completion_ids"].tolist() == [[0, 1], [4, 5]]
+    assert cut["mm_token_type_ids"].tolist() == [[1, 2, 3, 4, 5], [9, 10, 11, 12, 13]]
+    assert cut["advantages"] is batch["advantages"] and cut["num_items_in_batch"] == 3
 
 
 def test_trls_logprobs_are_those_of_the_rollouts(grpo_run):

@@ -15,6 +15,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from codevision_lite.models.load import release_freed_memory
 from codevision_lite.recipe import Recipe, RLStage
 from codevision_lite.records import Sample, Trajectory
 from codevision_lite.reward import RewardConfig, score_group
+from codevision_lite.reward.user_file import load_scorer
 from codevision_lite.train.environment import PictureEnvironment
 from codevision_lite.train.guard import Guarded, accumulation, gather_rows, run_trainer
+from codevision_lite.train.lengths import ByLength
 from codevision_lite.train.load import precise_adapter, trl_classes, trl_configs
 from codevision_lite.train.log import drop_rows
 from codevision_lite.train.rollout_metrics import rollout_metrics
@@ -100,14 +103,16 @@ def split_episode(episode: Episode) -> tuple[list[int], list[int], list[int], li
 
 def agent_trainer(base: type) -> type:
     """A GRPOTrainer with agent rollouts. `base`: TRL's class or Unsloth's (train/load.py says which)."""
-    return type("AgentGRPOTrainer", (AgentRollouts, Guarded, base), {})
+    return type("AgentGRPOTrainer", (AgentRollouts, ByLength, Guarded, base), {})
 
 
 def make_reward(stage: RLStage, rollouts: Path) -> Any:
     """The reward function for TRL: totals per rollout, None where unknown; logs terms and rollout metrics on the way.
 
-    Rollouts are scored in groups of one prompt; every one is written to `rollouts` with its terms.
+    Rollouts are scored in groups of one prompt; every one is written to `rollouts` with its terms. With a `reward_file` its
+    totals are trained on, and the preset's are logged beside them: what one reward pays for, the other may not see.
     """
+    own = load_scorer(stage.reward_file) if stage.reward_file else None
 
     def dense_reward(environments: list[PictureEnvironment], trainer_state: Any, log_metric: Any, **_: Any) -> list[float | None]:
         progress = trainer_state.global_step / max(1, trainer_state.max_steps)
@@ -117,9 +122,14 @@ def make_reward(stage: RLStage, rollouts: Path) -> Any:
             groups[environment.sample.id].append(i)
         breakdowns: list[Any] = [None] * len(environments)
         for members in groups.values():
-            scored = score_group(environments[members[0]].sample, [environments[i].trajectory for i in members], config)
-            for i, breakdown in zip(members, scored, strict=True):
+            sample, trajectories = environments[members[0]].sample, [environments[i].trajectory for i in members]
+            for i, breakdown in zip(members, score_group(sample, trajectories, config), strict=True):
                 breakdowns[i] = breakdown
+            if own is not None:
+                known = [breakdowns[i].total for i in members if breakdowns[i].total is not None]
+                log_metric("reward/preset_total", sum(known) / max(1, len(known)))
+                for i, total in zip(members, own(sample, trajectories), strict=True):
+                    breakdowns[i] = replace(breakdowns[i], total=total)
         records = [(e.sample, e.trajectory, b) for e, b in zip(environments, breakdowns, strict=True)]
         for name, value in rollout_metrics(records, list(groups.values())).items():
             log_metric(name, value)
