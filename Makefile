@@ -4,6 +4,7 @@
 #   make sft RECIPE=NAME                       a stage with another recipe: recipes/NAME.yaml
 #   make sft RECIPE=NAME ARGS="sft.steps=3"    ... with a value changed
 #   make eval BENCH=ocrbench DATA=FILE N=100   a public benchmark from your file
+#   make miniature SEEDS=1                     the paper's claims on the tiny model, one seed
 
 PYTHON ?= python3
 RECIPE ?= demo
@@ -11,6 +12,7 @@ ARGS ?=
 BENCH ?=
 DATA ?=
 N ?=
+SEEDS ?=
 VENV := .venv
 RUN := $(VENV)/bin/codevision-lite
 # Where `make setup` takes torch from on Linux without a GPU: PyPI's wheel would bring 3 GB of CUDA libraries.
@@ -21,7 +23,7 @@ REQUIREMENTS ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements.txt |
 STAMP := $(VENV)/.installed-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint synth sft filter rl eval diagnose report plan doctor ui bench gpu-check tiny-base clean
+.PHONY: help setup demo test lint synth sft filter rl eval diagnose report plan doctor ui miniature bench gpu-check tiny-base clean
 
 help: ## list the verbs
 	@echo "Usage: make VERB [RECIPE=demo] [ARGS=\"key=value ...\"]"
@@ -59,6 +61,9 @@ diagnose: $(STAMP) ## can the model tell how a picture was turned? (200 pictures
 
 report: $(STAMP) ## write the report of a run again, from its files
 	$(RUN) report recipes/$(RECIPE).yaml $(ARGS)
+
+miniature: $(STAMP) ## the paper's claims, tested on the tiny model: SEEDS=3 runs of nine models each; writes runs/miniature/report.html
+	$(RUN) miniature recipes/miniature.yaml $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)
 
 bench: $(STAMP) ## measure speed, each script beside its alternative (smolagents: pip install -r benchmarks/requirements.txt)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(VENV)/bin/python $$script $(ARGS) || exit 1; done

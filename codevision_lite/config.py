@@ -57,6 +57,16 @@ def claim_run_folder(folder: str | Path, recipe: Any, ignore: Sequence[str] = ("
 
     `ignore`: top-level keys that may differ, such as the folder's own name.
     Raises UserError if the folder holds anything else."""
+    if holds_run(folder, recipe, ignore):
+        return True
+    write_atomic(Path(folder) / CONFIG_NAME, dump_recipe(recipe))
+    return False
+
+
+def holds_run(folder: str | Path, recipe: Any, ignore: Sequence[str] = ("run_folder",)) -> bool:
+    """Whether `folder` holds this recipe's run already; False where it is free for it. Writes nothing.
+
+    Raises UserError as `claim_run_folder`."""
     folder = Path(folder)
     config = folder / CONFIG_NAME
     with explain_os_errors(folder):
@@ -65,7 +75,6 @@ def claim_run_folder(folder: str | Path, recipe: Any, ignore: Sequence[str] = ("
             return True
         if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no run (no {CONFIG_NAME}). Choose another folder, or empty it")
-    write_atomic(config, dump_recipe(recipe))
     return False
 
 

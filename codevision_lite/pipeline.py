@@ -17,13 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from codevision_lite.agent import AgentLimits
 from codevision_lite.bench.context import commit, machine
 from codevision_lite.bench.difficulty import KEPT, keep_useful, measure
 from codevision_lite.bench.evaluate import Evaluation, evaluate
-from codevision_lite.config import CONFIG_NAME, claim_run_folder, dump_recipe, plain, recipe_hash
+from codevision_lite.config import CONFIG_NAME, claim_run_folder, dump_recipe, holds_run, load_recipe, plain, recipe_hash
 from codevision_lite.datasets.rows import load_samples, load_training_rows
 from codevision_lite.errors import UserError
 from codevision_lite.files import require_space, write_atomic
@@ -32,6 +30,7 @@ from codevision_lite.progress import Progress
 from codevision_lite.recipe import Recipe
 from codevision_lite.report import print_table, write_report
 from codevision_lite.reward import RewardConfig
+from codevision_lite.reward.user_file import load_scorer
 from codevision_lite.sandbox import Sandbox
 
 STAGES = ("base", "sft", "grpo")
@@ -59,28 +58,51 @@ def demo(recipe: Recipe) -> None:
 def open_run(recipe: Recipe) -> Path:
     """The run folder, claimed for this recipe. Raises UserError where it holds another run or the disk is full."""
     folder = Path(recipe.run_folder)
-    rows = recipe.data.sft_rows + recipe.data.rl_rows + 3 * 8 * recipe.eval.n_per_condition
-    require_space(folder, rows * _ROW_BYTES + 300 * 2**20)  # checkpoints and adapters: measured under 100 MB for the tiny model
-    _take_over(folder / CONFIG_NAME, recipe)
-    if claim_run_folder(folder, recipe):
+    require_space(folder, needed_bytes(recipe))
+    if claim(recipe):
         print(f"{folder}: going on with the run that is there", flush=True)
     return folder
 
 
+def needed_bytes(recipe: Recipe) -> int:
+    """What a whole run takes on disk, at most."""
+    rows = recipe.data.sft_rows + recipe.data.rl_rows + 3 * 8 * recipe.eval.n_per_condition
+    return rows * _ROW_BYTES + 300 * 2**20  # checkpoints and adapters: measured under 100 MB for the tiny model
+
+
+def check_run(recipe: Recipe) -> bool:
+    """As `open_run`, writing nothing: whether the run is there already. Raises UserError where it would."""
+    require_space(Path(recipe.run_folder), needed_bytes(recipe))
+    return _is_same_but_changeable(Path(recipe.run_folder) / CONFIG_NAME, recipe) or holds_run(recipe.run_folder, recipe)
+
+
+def claim(recipe: Recipe) -> bool:
+    """Make the run folder this recipe's own; True if it held the same run already. Raises UserError where it holds another."""
+    _take_over(Path(recipe.run_folder) / CONFIG_NAME, recipe)
+    return claim_run_folder(recipe.run_folder, recipe)
+
+
 def _take_over(config: Path, recipe: Recipe) -> None:
-    """Write the new values of CHANGEABLE into a run's config, where nothing else differs; else leave it, to be refused."""
-    old, new = yaml.safe_load(config.read_text()) if config.exists() else None, plain(recipe)
-    if not isinstance(old, dict) or old == new:
-        return
+    """Write the new values of CHANGEABLE into a run's config, and keys that are newer than the run where they are at their
+    defaults, if nothing else differs; else leave it, to be refused."""
+    if _is_same_but_changeable(config, recipe) and config.read_text(encoding="utf-8") != dump_recipe(recipe):
+        write_atomic(config, dump_recipe(recipe))
+
+
+def _is_same_but_changeable(config: Path, recipe: Recipe) -> bool:
+    if not config.exists():
+        return False
+    try:
+        old, new = plain(load_recipe(config, cls=Recipe)), plain(recipe)
+    except UserError:
+        return False
     for key in CHANGEABLE:
         *sections, name = key.split(".")
         before, now = old, new
         for section in sections:
             before, now = before.get(section, {}), now[section]
         before[name] = now[name]
-    old["run_folder"] = new["run_folder"]
-    if old == new:
-        write_atomic(config, dump_recipe(recipe))
+    return old | {"run_folder": None} == new | {"run_folder": None}
 
 
 def synth(recipe: Recipe) -> None:
@@ -109,12 +131,16 @@ def sft(recipe: Recipe) -> None:
 
 
 def rl(recipe: Recipe) -> None:
-    """grpo/adapter from the SFT adapter and data/rl.jsonl."""
+    """grpo/adapter from the SFT adapter (or a new one, as rl.start says) and data/rl.jsonl."""
     folder = Path(recipe.run_folder)
     if (folder / "grpo" / "adapter").is_dir():
         return
     _need(folder / "data" / "rl.jsonl", "make synth")
-    _need(folder / "sft" / "adapter", "make sft")
+    adapter = folder / "sft" / "adapter" if recipe.rl.start == "sft" else None
+    if adapter:
+        _need(adapter, "make sft")
+    if recipe.rl.reward_file:
+        load_scorer(recipe.rl.reward_file)  # a mistake in it shows before a model is loaded
     start_backend(recipe.model.backend)
     from codevision_lite.train.grpo import train_grpo
     from codevision_lite.train.load import load_for_training
@@ -124,7 +150,7 @@ def rl(recipe: Recipe) -> None:
     samples = load_samples(kept if kept.exists() else folder / "data" / "rl.jsonl")
     if kept.exists():
         print(f"rl: {len(samples)} samples of {kept}, which the difficulty filter kept", flush=True)
-    model, processor = load_for_training(recipe.model, adapter=str(folder / "sft" / "adapter"), seed=recipe.seed)
+    model, processor = load_for_training(recipe.model, adapter=adapter and str(adapter), seed=recipe.seed)
     log = StepLog("grpo", recipe.rl.steps, folder / "metrics.jsonl", recipe.log)
     with timed(folder, "grpo"), Sandbox(mode="worker") as sandbox:
         train_grpo(model, processor, samples, recipe, folder / "grpo", [log], sandbox)

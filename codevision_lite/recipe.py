@@ -20,6 +20,8 @@ FAMILIES = {
 }  # fmt: skip
 SFT_TYPES = {"no_tool": 0.20, "single_tool": 0.28, "multi_tool": 0.20, "multi_crop": 0.14, "error_handling": 0.18}
 _PAGE_CONDITIONS = ("corruption", "corruption+orientation")
+# Held-out pictures of the signs that training never has: a corruption, and an orientation that is none of the five.
+TEST_ONLY = ("corruption", "transpose")
 
 
 def _at_least(low: float, stage: object, names: str) -> None:
@@ -119,6 +121,7 @@ class SFTStage:
 class RLStage:
     """GRPO from the SFT adapter."""
 
+    start: Literal["sft", "base"] = "sft"  # base: a new adapter on the bare base
     steps: int = 60
     prompts: int = 16  # per optimizer step
     generations: int = 8  # rollouts of each prompt; the paper's number (section 5.3)
@@ -128,6 +131,7 @@ class RLStage:
     beta: float = 0.0  # KL weight against the SFT adapter; the paper has 0.001
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dr_grpo"
     reward: Literal["dense", "paper", "outcome_only", "no_strategy", "no_penalty", "curriculum"] = "dense"
+    reward_file: str | None = None  # a Python file with your own score_group: trained on in place of `reward`, which is still logged
     max_turns: int = 4
     max_reply_tokens: int = 96
     max_tokens: int = 1024  # whole trajectory
@@ -151,6 +155,7 @@ class EvalStage:
     """Held-out evaluation on the built-in world."""
 
     n_per_condition: int = 60
+    conditions: tuple[str, ...] | None = None  # None: the world's own; the signs have also corruption and transpose, never trained on
     max_turns: int = 5
     max_reply_tokens: int = 96
     max_tokens: int = 1024
@@ -160,6 +165,8 @@ class EvalStage:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "n_per_condition max_turns max_reply_tokens max_tokens max_images batch")
+        if self.conditions is not None and (not self.conditions or len(set(self.conditions)) < len(self.conditions)):
+            raise ValueError("conditions needs one name or more, each once")
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,12 @@ class Recipe:
     rl: RLStage = RLStage()
     eval: EvalStage = EvalStage()
     log: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)  # beside metrics.jsonl; []: nothing more
+
+    def __post_init__(self) -> None:
+        known = (*SFT_MIX, *(_PAGE_CONDITIONS if self.data.world == "pages" else TEST_ONLY))
+        unknown = [name for name in self.eval.conditions or () if name not in known]
+        if unknown:
+            raise ValueError(f"eval.conditions: the world of {self.data.world} has no {unknown[0]!r}: use {', '.join(known)}")
 
 
 @dataclass(frozen=True)

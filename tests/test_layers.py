@@ -15,8 +15,8 @@ NAME = PACKAGE.name
 
 # From the top to the bottom; a part (a module or a package of codevision_lite) imports from its own layer or from below.
 LAYERS = (
-    {"cli"},
-    {"pipeline", "serve", "app", "doctor"},
+    {"__main__", "cli", "commands"},
+    {"miniature", "pipeline", "serve", "app", "doctor"},
     {"chat_api"},
     {"train", "bench", "report", "ask"},
     {"synth", "agent"},

@@ -21,7 +21,7 @@ import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     """Make what is not there yet. Raises UserError where the sources can't give the rows that the recipe asks for."""
     if (folder / "manifest.json").exists():
         return
-    n_test = evaluation.n_per_condition * len(_test_mix(data))
+    conditions = evaluation.conditions or (samples.CONDITIONS if data.world == "signs" else pages.CONDITIONS)
+    n_test = evaluation.n_per_condition * len(conditions)
     counts: dict[str, Any] = {}
     rejected: list[str] = []
     # One process where a teacher writes: it has one pace and one budget, and the server is what takes time.
@@ -58,7 +59,7 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_follow_the_parent) as pool:
         for split, n in (("sft", data.sft_rows), ("rl", data.rl_rows), ("test", n_test)):
-            task = functools.partial(make_chunk, folder, seed, split, data)
+            task = functools.partial(make_chunk, folder, seed, split, data, conditions)
             rows, bad = _collect(pool, task, n, split, ahead=2 * processes)
             with explain_os_errors(folder):
                 write_atomic(folder / f"{split}.jsonl", "".join(rows))
@@ -80,19 +81,22 @@ def _follow_the_parent() -> None:
     die_with_parent()
 
 
-def make_chunk(folder: Path, seed: int, split: str, data: DataConfig, chunk: int) -> Path:
-    """Write one chunk's part file, unless it is there; runs in a process of its own. Returns its path."""
+def make_chunk(folder: Path, seed: int, split: str, data: DataConfig, conditions: Sequence[str], chunk: int) -> Path:
+    """Write one chunk's part file, unless it is there; runs in a process of its own. `conditions`: of the test split. Returns its path."""
     path = folder / "parts" / f"{split}-{chunk:05d}.jsonl"
     if not path.exists():
-        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in _chunk_rows(folder, seed, split, data, chunk)]
+        made = _chunk_rows(folder, seed, split, data, conditions, chunk)
+        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in made]
         write_atomic(path, "".join(lines))
     return path
 
 
-def _chunk_rows(folder: Path, seed: int, split: str, data: DataConfig, chunk: int) -> Iterator[dict[str, Any]]:
+def _chunk_rows(
+    folder: Path, seed: int, split: str, data: DataConfig, conditions: Sequence[str], chunk: int
+) -> Iterator[dict[str, Any]]:
     """{"row": ...} or {"rejected": ...} of one chunk; pictures of accepted rows are saved on the way."""
     if split != "sft":
-        for item in _items(seed, split, data, chunk):
+        for item in _items(seed, split, data, conditions, chunk):
             yield {"row": sample_row(folder, item.sample)}
         return
     for made in _golds(folder, data, _scripts(seed, data, chunk)):
@@ -110,8 +114,8 @@ def _golds(folder: Path, data: DataConfig, scripts: Iterator[Script]) -> Iterato
     return make_taught_golds(scripts, _sandbox(), _teacher(folder / TEACHER, data.teacher, data.teacher_model, *pace))
 
 
-def _items(seed: int, split: str, data: DataConfig, chunk: int) -> Iterator[Item]:
-    mix = data.rl_mix if split == "rl" else _test_mix(data)
+def _items(seed: int, split: str, data: DataConfig, conditions: Sequence[str], chunk: int) -> Iterator[Item]:
+    mix = data.rl_mix if split == "rl" else dict.fromkeys(conditions, 1.0)  # held out, each as often as the others
     if data.world == "signs":
         return samples.make_items(f"{seed}/{chunk}", OWNERS[split], CHUNK, mix)
     return pages.chunk_items(seed, OWNERS[split], chunk, _share(mix, chunk), _draw(data))
@@ -124,11 +128,6 @@ def _scripts(seed: int, data: DataConfig, chunk: int) -> Iterator[Script]:
     rng = random.Random(f"{seed}/{chunk}/gold")
     for item in samples.make_items(f"{seed}/{chunk}", OWNERS["sft"], CHUNK, data.sft_mix):
         yield signs_scripts.write_script(item, rng, data.error_share, data.second_style)
-
-
-def _test_mix(data: DataConfig) -> dict[str, float]:
-    """Held-out conditions, each as often as the others."""
-    return dict.fromkeys(samples.CONDITIONS if data.world == "signs" else pages.CONDITIONS, 1.0)
 
 
 def _share(weights: dict[str, float], chunk: int) -> list[str]:

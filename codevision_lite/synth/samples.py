@@ -11,7 +11,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from codevision_lite.damage import damage_box, damage_image, undo
+from codevision_lite.damage import CORRUPTIONS, damage_box, damage_image, undo
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.records import Sample
 from codevision_lite.synth.gold import Item
@@ -21,6 +21,8 @@ SPLITS = {"train": (0, 70), "rl": (70, 85), "test": (85, 100)}  # percent of con
 READ_KINDS = tuple(k for k in KINDS if k != "label")
 READ_WEIGHTS = tuple(w for k, w in zip(KINDS, KIND_WEIGHTS, strict=True) if k != "label")
 CONDITIONS = ("upright", *ORIENTATIONS, "crop", "orientation+crop")
+TRANSPOSE = "rotate_90+flip_vertical"  # a mirror on the diagonal, which none of ORIENTATIONS undoes by itself
+SEVERITY = 3  # of a corruption: clearly bad, and still to be read
 
 
 def split_of(content_key: str) -> str:
@@ -30,15 +32,13 @@ def split_of(content_key: str) -> str:
 
 
 def make_item(rng: random.Random, split: str, condition: str, canvases: tuple[int, ...] = CANVASES) -> Item:
-    """One item of a condition: "upright", an orientation, "crop" or "orientation+crop".
+    """One item of a condition: "upright", an orientation, "crop" or "orientation+crop"; for tests alone "corruption" and "transpose".
 
     Scenes that the damage would make ambiguous (a flipped A) are drawn again, so every orientation in `required_ops`
     is one that a careful reader can see; a damage that leaves the answer readable requires nothing.
     """
     needs_crop = condition in ("crop", "orientation+crop")
-    damage = {"upright": "none", "crop": "none"}.get(condition) or (
-        rng.choice(ORIENTATIONS) if condition == "orientation+crop" else condition
-    )
+    damage = _draw_damage(rng, condition)
     while True:
         kind = "label" if needs_crop else rng.choices(READ_KINDS, READ_WEIGHTS)[0]
         scene = draw_scene(rng, kind, canvases)
@@ -48,12 +48,23 @@ def make_item(rng: random.Random, split: str, condition: str, canvases: tuple[in
     required = (() if harmless else undo(damage)) + (("crop",) if needs_crop else ())
     size = scene.image.size
     key = hashlib.sha256(f"{scene.content_key}|{scene.question}|{damage}".encode()).hexdigest()[:12]
+    seed = int(key, 16) if condition == "corruption" else 0
+    drawn = {"damage_seed": seed} if seed else {}
+    image = damage_image(scene.image, damage, seed, keep=scene.target_box)
+    box = scene.target_box and damage_box(scene.target_box, damage, size, seed)
     sample = Sample(
-        id=f"{condition}-{key}", question=scene.question, image=damage_image(scene.image, damage), answers=(scene.answer,),
-        required_ops=required, target_box=scene.target_box and damage_box(scene.target_box, damage, size), damage=damage,
-        source="synth", meta={"condition": condition, "kind": scene.kind, "content_key": scene.content_key},
+        id=f"{condition}-{key}", question=scene.question, image=image, answers=(scene.answer,), required_ops=required, target_box=box,
+        damage=damage, source="synth", meta={"condition": condition, "kind": scene.kind, "content_key": scene.content_key} | drawn,
     )  # fmt: skip
     return Item(sample, scene)
+
+
+def _draw_damage(rng: random.Random, condition: str) -> str:
+    if condition == "orientation+crop":
+        return rng.choice(ORIENTATIONS)
+    if condition == "corruption":
+        return f"{rng.choice(CORRUPTIONS)}:{SEVERITY}"
+    return {"upright": "none", "crop": "none", "transpose": TRANSPOSE}.get(condition, condition)
 
 
 def make_items(seed: int | str, split: str, n: int, weights: dict[str, float]) -> Iterator[Item]:
