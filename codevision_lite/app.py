@@ -75,6 +75,7 @@ def launch(app: Any, port: int, **options: Any) -> None:
     """Start serving the app on this machine, in threads of its own; returns at once."""
     gr = import_gradio()
     theme = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme = theme.set(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")  # contrast 5.2
     app.queue(default_concurrency_limit=AT_ONCE, api_open=False).launch(
         server_name=HOST, server_port=port, share=False, inbrowser=False, prevent_thread_lock=True, quiet=True, show_error=True,
         footer_links=[], enable_monitoring=False, ssr_mode=False, run_history=False, max_file_size=MAX_FILE, theme=theme,

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from codevision_lite.agent import AgentLimits, Episode
 from codevision_lite.ask import Step
 from codevision_lite.imaging import MAX_ASPECT, MAX_SOURCE_PIXELS, open_image
+from codevision_lite.models.openai import ServerReply
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # no EPS: Pillow opens it by running another program
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.S)
@@ -157,17 +158,27 @@ def completion(identity: str, model: str, episode: Episode, reasoning: str) -> d
     last = "" if not episode.turns else episode.turns[-1].text.partition("</think>")[2].strip() or episode.turns[-1].text
     content = episode.answer if episode.answer is not None else last
     finish = "stop" if episode.end_reason in ("answer", "no_action") else "length"
-    written = sum(turn.n_tokens for turn in episode.turns)
-    total = max(episode.dialogue.n_tokens, written)
     return {
         "id": identity, "object": "chat.completion", "created": int(time.time()), "model": model,
         "choices": [{
             "index": 0, "finish_reason": finish, "logprobs": None,
             "message": {"role": "assistant", "content": content, "reasoning_content": reasoning, "refusal": None},
         }],
-        "usage": {"prompt_tokens": total - written, "completion_tokens": written, "total_tokens": total},
+        "usage": _usage(episode),
         "codevision": {"end_reason": episode.end_reason, "turns": len(episode.turns), "seconds": round(episode.seconds, 2)},
     }  # fmt: skip
+
+
+def _usage(episode: Episode) -> dict[str, int] | None:
+    """Tokens of the whole conversation, each counted once, and of the replies in it: our own count, or that of the server that was
+    asked. None where it does not tell."""
+    replies = [segment for segment in episode.dialogue.segments if segment.role == "reply"]
+    asked = [reply for reply in replies if isinstance(reply, ServerReply)]
+    written = sum(reply.n_tokens for reply in asked) if asked else sum(turn.n_tokens for turn in episode.turns)
+    total = max(asked[-1].n_with_prompt if asked else episode.dialogue.n_tokens, written)
+    if not total or any(not reply.n_with_prompt for reply in asked):
+        return None
+    return {"prompt_tokens": total - written, "completion_tokens": written, "total_tokens": total}
 
 
 def chunk(identity: str, created: int, model: str, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""One progress line: rewritten in place on a terminal, printed every ten seconds elsewhere."""
+"""One progress line: rewritten in place on a terminal, printed every ten seconds elsewhere. And texts that hang under their heading."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import time
 
 
@@ -32,6 +34,16 @@ class Progress:
             print(f"\r\033[K{line}", end="\n" if last else "", flush=True)
         else:
             print(line, flush=True)
+
+
+def hanging(head: str, text: str) -> str:
+    """`head` and `text` as one line, which goes on below the text where the terminal ends; whole where there is no terminal."""
+    columns = shutil.get_terminal_size((0, 0)).columns
+    if not columns:
+        return f"{head}{text}"
+    width = max(min(columns, 120), len(head) + 30)
+    options = {"initial_indent": head, "subsequent_indent": " " * len(head), "break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(textwrap.wrap(text, width, **options))
 
 
 def _clock(seconds: float) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-Answer = Callable[[dict[str, Any]], Any]  # request body -> a text, a whole reply object, (HTTP status, body), or bytes to send as they are
+# request body -> a text, a whole reply object, (HTTP status, body[, headers]), or bytes to send as they are
+Answer = Callable[[dict[str, Any]], Any]
 
 
 class Served:
@@ -38,12 +39,13 @@ def chat_server(answer: Answer) -> Iterator[Served]:
                 served.at_once += 1
                 served.most_at_once = max(served.most_at_once, served.at_once)
             try:
-                status, content = _encoded(answer(body)) if self.path == "/v1/chat/completions" else (404, b"no such path")
+                status, content, more = _encoded(answer(body)) if self.path == "/v1/chat/completions" else (404, b"no such path", {})
             finally:
                 with served.lock:
                     served.at_once -= 1
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            for name, value in {"Content-Length": len(content), **more}.items():
+                self.send_header(name, str(value))
             self.end_headers()
             self.wfile.write(content)
 
@@ -85,9 +87,9 @@ def n_replies(body: dict[str, Any]) -> int:
     return sum(message["role"] == "assistant" for message in body["messages"])
 
 
-def _encoded(given: Any) -> tuple[int, bytes]:
+def _encoded(given: Any) -> tuple[int, bytes, dict[str, Any]]:
     if isinstance(given, tuple):
-        return given[0], given[1].encode()
+        return given[0], given[1].encode(), given[2] if len(given) > 2 else {}
     if isinstance(given, bytes):
-        return 200, given
-    return 200, json.dumps(given if isinstance(given, dict) else completion(given)).encode()
+        return 200, given, {}
+    return 200, json.dumps(given if isinstance(given, dict) else completion(given)).encode(), {}

@@ -33,12 +33,14 @@ _CODES = {"Tab": 9, "Enter": 13, "Escape": 27, "PageUp": 33, "PageDown": 34, "En
 class Browser:
     """One page of a new browser with a profile of its own; `dark`: as a user who prefers it.
 
-    Waits raise TimeoutError after `timeout_s`. `errors`: what the page's scripts threw and what it could not load."""
+    Waits raise TimeoutError after `timeout_s`. `errors`: what the page's scripts threw and what it could not load; `requests`: the
+    addresses that it asked for."""
 
     def __init__(self, folder: Path | None = None, size: tuple[int, int] = (1280, 800), dark: bool = False, timeout_s: float = 60.0):
         assert CHROMIUM, "no chromium on this machine"
         self.timeout_s = timeout_s
         self.errors: list[str] = []
+        self.requests: list[str] = []
         self._folder = Path(tempfile.mkdtemp(prefix="chromium-", dir=folder))
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
@@ -55,7 +57,7 @@ class Browser:
         self._buffer, self._number, self._session = b"", 0, None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
         if dark:
@@ -82,6 +84,7 @@ class Browser:
         """Load the address; returns when it is complete."""
         self.call("Page.navigate", url="about:blank")  # an address that differs in its fragment alone would not load again
         self.errors.clear()
+        self.requests.clear()
         self.call("Page.navigate", url=url)
         self.wait("location.href !== 'about:blank' && document.readyState === 'complete'")
 
@@ -111,6 +114,26 @@ class Browser:
     def type(self, text: str) -> None:
         """Type into what has the focus."""
         self.call("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        """A click of the mouse in the middle of an element, which is scrolled into sight first."""
+        x, y = self.js(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}}); "
+            "const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def fill(self, selector: str, text: str) -> None:
+        """Replace what a text field holds, as a person would."""
+        self.js(f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.focus(); e.select() }})()")
+        self.type(text)
+
+    def upload(self, selector: str, path: Path) -> None:
+        """Give a file to a file field."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        field = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=field)
 
     def screenshot(self, path: Path) -> Path:
         """What is in the window, as PNG."""
@@ -148,6 +171,8 @@ class Browser:
         params = event.get("params", {})
         if event.get("method") == "Runtime.exceptionThrown":
             self.errors.append(_message(params["exceptionDetails"]))
+        elif event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
         elif event.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}".strip())
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import socket
 import sys
 import threading
 
 import pytest
+from chromium import CHROMIUM, Browser
 from pictures import picture
 from PIL import Image
 
@@ -110,23 +110,20 @@ def test_without_gradio_the_install_line_is_said(monkeypatch):
         application.run_app(None, AgentLimits(), 0)
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = [name for name in ("gradio", "websocket") if importlib.util.find_spec(name) is None] + ([] if CHROMIUM else ["chromium"])
+MISSING = [name for name, there in (("gradio", importlib.util.find_spec("gradio")), ("chromium", CHROMIUM)) if not there]
 
 
 @pytest.fixture
 def page(sandbox, tmp_path):
-    from browser import chromium
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     app = build_app(ByTools(), sandbox, AgentLimits(), "about the model")
     launch(app, port)
     try:
-        with chromium(CHROMIUM, tmp_path / "profile") as page:
+        with Browser(tmp_path, (1280, 900)) as page:
             page.open(f"http://127.0.0.1:{port}/")
-            page.wait("document.querySelector('#ask') && document.querySelector('#shown img')", 60)
+            page.wait("document.querySelector('#ask') !== null && document.querySelector('#shown img') !== null")
             yield page
     finally:
         app.close(verbose=False)
@@ -140,16 +137,16 @@ def test_upload_damage_ask_and_see_both_answers_in_a_browser(page, tmp_path):
     page.wait("document.querySelector('#shown').innerText.includes('60×30 px')")
     page.click("#turn input")
     page.wait("document.querySelectorAll('[role=option]').length == 4")
-    page.run("[...document.querySelectorAll('[role=option]')][1].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))")
+    page.js("[...document.querySelectorAll('[role=option]')][1].dispatchEvent(new MouseEvent('mousedown', {bubbles: true}))")
     page.wait("document.querySelector('#shown').innerText.includes('30×60 px')")
-    page.write("#question textarea", "What is here?")
+    page.fill("#question textarea", "What is here?")
     page.click("#ask")
     page.wait("document.querySelectorAll('.cv-answer').length == 2")
-    with_tools, without = (page.run(f"document.querySelector('#{name}').innerText") for name in ("with-tools", "without-tools"))
+    with_tools, without = (page.js(f"document.querySelector('#{name}').innerText") for name in ("with-tools", "without-tools"))
     assert "Answer: FORK <i>" in with_tools and "ran rotate(270, True)" in with_tools and "picture 1 · 60×30 px" in with_tools
     assert "Answer: ??" in without and "ran" not in without.replace("Answer", "")
-    assert "${window.evil = 1} {{evil}}" in with_tools and page.run("window.evil === undefined"), "shown as text, never run"
-    assert all(page.run("[...document.querySelectorAll('.cv-panel img, #shown img')].map(i => i.alt.length > 0 && i.naturalWidth > 0)"))
+    assert "${window.evil = 1} {{evil}}" in with_tools and page.js("window.evil === undefined"), "shown as text, never run"
+    assert all(page.js("[...document.querySelectorAll('.cv-panel img, #shown img')].map(i => i.alt.length > 0 && i.naturalWidth > 0)"))
     elsewhere = [url for url in page.requests if not url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:", "ws://127.0.0.1:"))]
     assert elsewhere == [] and page.errors == [], "nothing is loaded from elsewhere"
     page.screenshot(tmp_path / "app.png")

@@ -132,7 +132,7 @@ def test_a_server_gets_several_pictures_in_their_places(tmp_path, photo):
 
 def shown(photo, tmp_path, capsys, replies, *options):
     with chat_server(lambda body: replies[n_replies(body)]) as served:
-        argv = ["ask", str(photo), "What?", "--server", served.url, "--server-model", "m", "--out", str(tmp_path / "out"), *options]
+        argv = ["ask", str(photo), "What?", "--server", served.url, "--model", "m", "--out", str(tmp_path / "out"), *options]
         code = main(argv)
     out, err = capsys.readouterr()
     return code, out, err, served

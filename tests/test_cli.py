@@ -17,7 +17,8 @@ import pytest
 from pictures import sample
 
 from codevision_lite import pipeline
-from codevision_lite.cli import RECIPE_VERBS, main
+from codevision_lite.cli import main
+from codevision_lite.commands.training import RECIPE_VERBS
 from codevision_lite.datasets.rows import sample_row
 from codevision_lite.files import append_jsonl, read_jsonl
 
@@ -237,8 +238,8 @@ def test_help_names_every_verb_and_loads_no_heavy_package():
 @pytest.mark.parametrize("argv", [[], ["dance"], ["synth"], ["eval", "r.yaml", "--stage", "rl"]])
 def test_a_wrong_command_is_explained_with_exit_code_2(argv):
     done = subprocess.run([*RUN, *argv], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "usage: codevision-lite" in done.stderr and "Traceback" not in done.stderr
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("codevision-lite: ") and "--help" in done.stderr
 
 
 def test_a_user_error_of_a_process_is_one_line_and_2(tmp_path):
@@ -272,3 +273,81 @@ def test_ctrl_c_is_130_with_one_line_and_the_same_command_goes_on(recipe, tmp_pa
     assert (done.returncode, done.stderr) == (0, "")
     assert [row["sample"]["id"] for row in read_jsonl(rows)] == list(dict.fromkeys(row["sample"]["id"] for row in read_jsonl(rows)))
     assert len(read_jsonl(rows)) == 400
+
+
+# ---------------------------------------------------------------- a reader that has seen enough
+
+
+def run_closed(argv, cwd, n_lines=0, stderr=subprocess.PIPE):
+    """(exit code, stderr) of a command whose reader leaves after `n_lines`, as `| head` does."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1" if n_lines else ""}
+    process = subprocess.Popen([*RUN, *argv], cwd=cwd, stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    for _ in range(n_lines):
+        process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read().decode() if stderr == subprocess.PIPE else ""
+    return process.wait(120), err
+
+
+CLOSED = {
+    "help": ["--help"], "help of a verb": ["bench", "--help"], "a list": ["gpu-check", "--list"],
+    "a plan": ["plan", "recipes/qwen2.5-vl-3b-24gb.yaml", "--gpu-gib", "24"],
+    "a dry run": ["demo", "recipes/demo.yaml", "--dry-run"],
+    "data": ["synth", "small.yaml"], "a conversion": ["convert", "mine.csv", "rows.jsonl", "--to", "jsonl"],
+    "a completion": ["completion", "bash"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def place(recipe, tmp_path):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    sample(40, 30).image.save(tmp_path / "a.png")
+    (tmp_path / "mine.csv").write_text("image,question,answer\n" + "a.png,What is it?,F\n" * 3)
+    return tmp_path
+
+
+@pytest.mark.parametrize("argv", CLOSED.values(), ids=CLOSED.keys())
+def test_a_closed_pipe_ends_quietly(place, argv):
+    assert run_closed(argv, place) == (141, "")
+
+
+def test_a_pipe_that_is_closed_on_the_way_leaves_what_was_done(place):
+    assert run_closed(["synth", "small.yaml", "data.sft_rows=40"], place, n_lines=1) == (141, "")
+    assert main(["synth", str(place / "small.yaml"), "data.sft_rows=40"]) == 0
+    assert len(read_jsonl(place / "run" / "data" / "sft.jsonl")) == 40
+
+
+def test_an_error_after_the_reader_left_is_quiet_too(place):
+    code, _ = run_closed(["demo", "gone.yaml"], place, stderr=subprocess.STDOUT)
+    assert code == 141
+
+
+def test_a_broken_pipe_of_our_own_is_not_hidden(monkeypatch, recipe):
+    def fail(*_):
+        raise BrokenPipeError(errno.EPIPE, "a worker died")
+
+    monkeypatch.setattr(pipeline, "synth", fail)
+    with pytest.raises(BrokenPipeError, match="a worker died"):
+        main(["synth", str(recipe)])
+
+
+@pytest.mark.parametrize("argv, after", [
+    (["synth", "small.yaml"], "What is done is kept; the same command goes on from there."),
+    (["plan", "recipes/demo.yaml"], "The same command starts over."),
+])  # fmt: skip
+def test_ctrl_c_is_one_line_and_130_for_every_verb(monkeypatch, capsys, place, argv, after):
+    def press(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("codevision_lite.config.load_recipe", press)
+    assert main(argv) == 130
+    assert capsys.readouterr().err == f"\ncodevision-lite: stopped. {after}\n"
+
+
+def test_options_may_stand_anywhere(capsys, recipe, tmp_path):
+    assert main(["eval", str(recipe), "--dry-run", "run_folder=elsewhere", "--stage", "sft"]) == 2
+    assert "elsewhere/data/test.jsonl is not there yet" in capsys.readouterr().err
+    assert main(["ask", str(tmp_path / "gone.png"), "--max-turns", "2", "What?"]) == 2
+    assert "gone.png: no such image file" in capsys.readouterr().err

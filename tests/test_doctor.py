@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from codevision_lite import doctor
 from codevision_lite.cli import main
-from codevision_lite.doctor import GIB, Check
+from codevision_lite.doctor import base, machine, packages, selftests
+from codevision_lite.doctor.base import GIB, Check
 
 ROOT = Path(__file__).parent.parent
 RUN = [sys.executable, "-c", "import sys; from codevision_lite.cli import main; sys.exit(main())", "doctor"]
@@ -66,17 +66,17 @@ def test_works_when_half_the_packages_are_missing(tmp_path):
 
 
 def test_the_text_is_aligned_and_says_what_to_do(monkeypatch, capsys):
-    names = ("check_python", "check_packages", "check_gpu", "check_recipes", "check_disk", "check_caches", "check_sandbox", "check_tiny")
-    for name in names:
-        monkeypatch.setattr(doctor, name, lambda *_, name=name: [Check(name.removeprefix("check_"), "ok", "fine")])
-    monkeypatch.setattr(doctor, "check_gpu", lambda probe: [Check("GPU", "note", "none")])
-    monkeypatch.setattr(doctor, "check_disk", lambda: [Check("disk", "problem", "1 GiB free", "free some")])
-    monkeypatch.setattr(doctor, "check_sandbox", lambda: [][1])
-    monkeypatch.setattr(doctor, "_TORCH", "print('{}')")
-    monkeypatch.setattr(doctor, "_TINY", "print('{}')")
-    monkeypatch.setattr(doctor, "ROOT", Path("/nowhere"))
-    monkeypatch.setattr(doctor._Probe, "__init__", lambda self, program: setattr(self, "_result", {}))
-    monkeypatch.setattr(doctor._Probe, "end", lambda self: None)
+    checks = {packages: "python packages", machine: "gpu recipes disk caches", selftests: "sandbox tiny"}
+    for module, name in ((module, name) for module, names in checks.items() for name in names.split()):
+        monkeypatch.setattr(module, f"check_{name}", lambda *_, name=name: [Check(name, "ok", "fine")])
+    monkeypatch.setattr(machine, "check_gpu", lambda probe: [Check("GPU", "note", "none")])
+    monkeypatch.setattr(machine, "check_disk", lambda: [Check("disk", "problem", "1 GiB free", "free some")])
+    monkeypatch.setattr(selftests, "check_sandbox", lambda: [][1])
+    monkeypatch.setattr(selftests, "TORCH", "print('{}')")
+    monkeypatch.setattr(selftests, "TINY", "print('{}')")
+    monkeypatch.setattr(base, "ROOT", Path("/nowhere"))
+    monkeypatch.setattr(selftests.Probe, "__init__", lambda self, program: setattr(self, "_result", {}))
+    monkeypatch.setattr(selftests.Probe, "end", lambda self: None)
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out == (
         "ok       python                             fine\n"
@@ -111,20 +111,20 @@ def checkout(tmp_path, monkeypatch):
             raise importlib.metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setattr(base, "ROOT", tmp_path)
     monkeypatch.setattr(importlib.metadata, "version", version)
     return versions
 
 
 def statuses(with_gpu=False):
-    return {check.name: check.status for check in doctor.check_packages(with_gpu)}
+    return {check.name: check.status for check in packages.check_packages(with_gpu)}
 
 
 def test_packages_are_compared_with_the_pins(checkout):
     assert statuses() == {"packages: models and training": "ok", "packages: tests and lint": "ok"}
     assert statuses(with_gpu=True)["packages: NVIDIA GPU"] == "ok"
     checkout["trl"] = "1.16.0"
-    (check,) = [c for c in doctor.check_packages(False) if c.status != "ok"]
+    (check,) = [c for c in packages.check_packages(False) if c.status != "ok"]
     assert (check.status, check.fix) == ("problem", "pip install trl==1.14.2")
     assert check.found == "1 of 2 as pinned; trl 1.16.0 instead of 1.14.2"
     del checkout["trl"], checkout["ruff"]
@@ -134,7 +134,7 @@ def test_packages_are_compared_with_the_pins(checkout):
 def test_an_installed_package_reads_its_own_metadata(checkout, monkeypatch, tmp_path):
     (tmp_path / "requirements-cpu.txt").unlink()
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["trl==1.14.2", "pillow==13.0.0"])
-    (check,) = doctor.check_packages(False)
+    (check,) = packages.check_packages(False)
     assert (check.name, check.status, check.fix) == ("packages", "problem", "pip install pillow==13.0.0")
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: None)
     assert statuses() == {"packages": "note"}
@@ -142,7 +142,7 @@ def test_an_installed_package_reads_its_own_metadata(checkout, monkeypatch, tmp_
 
 def test_every_pin_of_this_checkout_is_read():
     lines = [*(ROOT / "requirements-cpu.txt").read_text().splitlines(), *(ROOT / "requirements.txt").read_text().splitlines()]
-    pins = doctor.read_pins(with_gpu=True)
+    pins = packages.read_pins(with_gpu=True)
     assert sum(map(len, pins.values())) == sum("==" in line.split("#")[0] for line in lines) > 20
     assert "torch" in pins["packages: models and training"] and "unsloth-zoo" in pins["packages: NVIDIA GPU"]
 
@@ -162,16 +162,16 @@ CASES = {
 
 @pytest.mark.parametrize("probe, driver, status, words", CASES.values(), ids=CASES.keys())
 def test_gpus_of_all_kinds(monkeypatch, probe, driver, status, words):
-    monkeypatch.setattr(doctor, "has_gpu", lambda: driver)
-    monkeypatch.setattr(doctor, "driver_facts", lambda: "driver 500.10" if driver else "")
-    check = doctor.check_gpu(probe)[-1]
+    monkeypatch.setattr(machine, "has_gpu", lambda: driver)
+    monkeypatch.setattr(machine, "driver_facts", lambda: "driver 500.10" if driver else "")
+    check = machine.check_gpu(probe)[-1]
     assert check.status == status and words in check.found
     assert bool(check.fix) == (status != "ok" and words != "none")
 
 
 @pytest.mark.parametrize("size, n_fit", [(None, 0), (4, 0), (24, 2), (80, 4)])
 def test_the_recipes_that_fit_a_card_are_named(size, n_fit):
-    checks = doctor.check_recipes(gpus(size) if size else NO_GPU)
+    checks = machine.check_recipes(gpus(size) if size else NO_GPU)
     assert checks[0] == Check("recipes", "ok", "without a GPU: demo, pages")
     fit = [check.found for check in checks[1:] if check.status == "ok"]
     assert sum(found.count("qwen2.5-vl") for found in fit) == n_fit
@@ -181,33 +181,33 @@ def test_the_recipes_that_fit_a_card_are_named(size, n_fit):
 
 def test_a_full_disk_and_a_cache_that_is_a_file_are_problems(monkeypatch, tmp_path):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(0, 0, GIB))
-    assert doctor.check_disk()[0].status == "problem"
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage(0, 0, GIB))
+    assert machine.check_disk()[0].status == "problem"
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    models, kernels = doctor.check_caches()
+    models, kernels = machine.check_caches()
     assert (models.status, models.fix, kernels.status) == ("problem", "export HF_HOME=FOLDER", "ok")
     monkeypatch.delenv("HF_HOME")
     (tmp_path / "huggingface" / "hub" / "models--Qwen--Qwen2.5-VL-3B-Instruct").mkdir(parents=True)
-    assert "1 model: Qwen/Qwen2.5-VL-3B-Instruct" in doctor.check_caches()[0].found
+    assert "1 model: Qwen/Qwen2.5-VL-3B-Instruct" in machine.check_caches()[0].found
 
 
 def test_a_probe_that_crashes_is_one_line():
-    crash = doctor._Probe("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    fails = doctor._Probe("raise OSError('libcudart.so.13: cannot open')")
+    crash = selftests.Probe("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    fails = selftests.Probe("raise OSError('libcudart.so.13: cannot open')")
     assert crash.result() == {"error": "the process was killed by signal 11"}
     assert fails.result() == {"error": "OSError: libcudart.so.13: cannot open"}
-    works = doctor._Probe("print('noise'); print('{\"a\": 1}')")
+    works = selftests.Probe("print('noise'); print('{\"a\": 1}')")
     assert works.result() == works.result() == {"a": 1}
 
 
 def test_a_sandbox_that_lets_an_attack_through_is_a_problem(monkeypatch):
-    monkeypatch.setattr(doctor, "_ATTACK", "result = image")
-    (check,) = doctor.check_sandbox()
+    monkeypatch.setattr(selftests, "_ATTACK", "result = image")
+    (check,) = selftests.check_sandbox()
     assert check.status == "problem" and "not refused" in check.found
 
 
 def test_a_tiny_model_that_answers_wrongly_is_a_problem():
-    (check,) = doctor.check_tiny({"answer": "X", "gold": "FIRE", "right": False, "load_s": 1.0, "answer_s": 0.2})
+    (check,) = selftests.check_tiny({"answer": "X", "gold": "FIRE", "right": False, "load_s": 1.0, "answer_s": 0.2})
     assert check.status == "problem" and "'X' instead of 'FIRE'" in check.found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import time
+from datetime import UTC, datetime, timedelta
 
 import jinja2
 import pytest
@@ -138,3 +140,39 @@ def test_the_key_comes_from_the_environment(monkeypatch):
     with chat_server(lambda body: RIGHT) as served:
         model(served.url).reply([run_prompt()], 20)
     assert served.headers[0]["Authorization"] == "Bearer k-123"
+
+
+# ---------------------------------------------------------------- Retry-After
+
+
+def busy(seconds, status=429):
+    return status, "one moment", {"Retry-After": seconds}
+
+
+def in_two_seconds():
+    return email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+
+
+@pytest.mark.parametrize("failure, at_least, at_most", [
+    (busy("1"), 1.0, 5.0), (busy("1", 503), 1.0, 5.0),
+    (busy("0"), 0.0, 0.35),  # at once: the pause of our own would be 0.4 s here
+    (busy("1", 500), 0.4, 0.99),  # says when only with 429 and 503
+    (busy("soon"), 0.4, 0.99),
+])  # fmt: skip
+def test_a_server_is_asked_again_when_it_says(failure, at_least, at_most):
+    segment, seconds, n = reply_to(failing(1, failure=failure))
+    assert (segment.text, n) == (RIGHT, 2)
+    assert at_least <= seconds < at_most
+
+
+def test_a_date_is_understood():
+    segment, seconds, _ = reply_to(failing(1, failure=busy(in_two_seconds())))
+    assert segment.text == RIGHT and 0.9 <= seconds < 6  # a date has whole seconds
+
+
+def test_a_pause_that_is_too_long_is_not_waited():
+    with chat_server(failing(1, failure=busy("3600"))) as served:
+        started = time.perf_counter()
+        with pytest.raises(ServerError, match=r"HTTP 429 .*asks for a pause of 3600 s; more than 60 s are not waited"):
+            model(served.url).reply([run_prompt()], 20)
+        assert len(served.requests) == 1 and time.perf_counter() - started < 5

@@ -141,7 +141,7 @@ def test_what_can_not_be_scored_is_one_line(capsys, saved, tmp_path):
     assert "no such file" in refused(capsys, tmp_path / "gone.jsonl")
     assert "did you mean 'paper'" in refused(capsys, saved, "--preset", "papr")
     assert "did you mean 'turned'" in refused(capsys, saved, "--id", "turnd")
-    assert "--limit 0" in refused(capsys, saved, "--limit", "0")
+    assert "--limit: must be a whole number > 0" in refused(capsys, saved, "--limit", "0")
     (tmp_path / "empty.jsonl").write_text("")
     assert "no trajectories" in refused(capsys, tmp_path / "empty.jsonl")
     (tmp_path / "metrics.jsonl").write_text('{"stage": "sft", "loss": 1.0}\n')

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chat_server import chat_server, n_replies
+from chat_server import chat_server, completion, n_replies
 from pictures import picture, same
 from PIL import Image
 
@@ -101,7 +101,28 @@ def test_a_stream_sends_the_steps_then_the_answer_then_done(sandbox):
     assert deltas[0]["role"] == "assistant" and "".join(d.get("content", "") for d in deltas) == "F"
     assert "Turn it." in deltas[1]["reasoning_content"] and any("Ran rotate" in d.get("reasoning_content", "") for d in deltas)
     assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
-    assert set(chunks[-1]["usage"]) == {"prompt_tokens", "completion_tokens", "total_tokens"}
+    assert chunks[-1]["choices"] == [] and chunks[-1]["usage"] is None, "a scripted model counts nothing"
+
+
+def test_the_usage_is_what_the_models_own_server_counted(sandbox):
+    """It says 100 tokens of prompt and 40 of reply, then 240 and 9: of the conversation, 249 tokens, 49 were written."""
+    counts = [(100, 40, TURN), (240, 9, ANSWER)]
+
+    def reply(asked):
+        prompt, written, text = counts[n_replies(asked)]
+        return completion(text) | {"usage": {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}}
+
+    wanted = {"prompt_tokens": 200, "completion_tokens": 49, "total_tokens": 249}
+    with chat_server(reply) as upstream, running(sandbox, ServerModel(ChatServer(upstream.url, "m"))) as send:
+        assert send(content=body())[1]["usage"] == wanted
+        _, text = send(content=body(stream=True, stream_options={"include_usage": True}))
+    assert json.loads(text.split("\n\n")[-3].removeprefix("data: "))["usage"] == wanted
+
+
+def test_where_the_models_own_server_counts_nothing_no_number_is_made_up(sandbox):
+    silent = completion(ANSWER) | {"usage": None}
+    with chat_server(lambda asked: silent) as upstream, running(sandbox, ServerModel(ChatServer(upstream.url, "m"))) as send:
+        assert send(content=body())[1]["usage"] is None
 
 
 def test_each_step_is_sent_when_it_happens(sandbox):

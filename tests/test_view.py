@@ -186,7 +186,7 @@ WRONG = {
     "one stage": (["demo", "--compare", "base"], "--compare base: write two stages, such as base,grpo"),
     "an unknown stage": (["demo", "--compare", "base,rl"], "no stage 'rl' there; there are: base, sft, grpo"),
     "stages of rows without": (["samples.jsonl", "--compare", "base,rl"], "it has no stages; name two runs instead"),
-    "no rows": (["demo", "--limit", "0"], "--limit must be >= 1, got 0"),
+    "no rows": (["demo", "--limit", "0"], "argument --limit: must be a whole number > 0, got '0'"),
     "a folder as file": (["demo", "--out", "empty"], "empty: this is a folder, a file is needed. Write: --out"),
     "a broken row": (["broken.jsonl"], "broken.jsonl line 2: field 'trajectory' is missing"),
     "a file without rows": (["none.jsonl"], "none.jsonl: no trajectories in it yet"),

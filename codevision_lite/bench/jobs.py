@@ -36,7 +36,7 @@ def run_benchmark(config: BenchConfig, folder: Path, model: ChatModel | None = N
     benchmark = get_benchmark(config.benchmark)
     config = config.resolved(benchmark)
     loaded = load_samples(benchmark, config)
-    require_space(folder, _PICTURES_BYTES + _ROW_BYTES * len(loaded.samples) * len(config.damages))
+    require_space(folder, needed_bytes(len(loaded.samples) * len(config.damages)))
     if claim_run_folder(folder, config, NOT_THE_RUN):
         print(f"{folder}: going on with the run that is there", flush=True)
     for bad in loaded.bad_rows[:3]:
@@ -54,6 +54,11 @@ def run_benchmark(config: BenchConfig, folder: Path, model: ChatModel | None = N
             run_items(benchmark, config, loaded.samples, model, sandbox, folder)
     wall_s = before.get("wall_s", 0.0) + time.perf_counter() - started
     return _write(benchmark, config, folder, ids, {**file_facts(loaded), "context": context, "wall_s": round(wall_s, 1)})
+
+
+def needed_bytes(n_items: int) -> int:
+    """What a run of so many items takes on disk, at most."""
+    return _PICTURES_BYTES + _ROW_BYTES * n_items
 
 
 def rescore(folder: Path, switches: dict[str, str] | None = None, sft_rows: str | None = None) -> dict[str, Any]:
