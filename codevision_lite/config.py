@@ -27,6 +27,7 @@ from codevision_lite.files import explain_os_errors, write_atomic
 R = TypeVar("R")
 
 CONFIG_NAME = "config.yaml"  # the resolved recipe, in every run folder
+_DATA = "data"  # of a run folder
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, cls: type[R]) -> R:
@@ -64,7 +65,8 @@ def claim_run_folder(folder: str | Path, recipe: Any, ignore: Sequence[str] = ("
 
 
 def holds_run(folder: str | Path, recipe: Any, ignore: Sequence[str] = ("run_folder",)) -> bool:
-    """Whether `folder` holds this recipe's run already; False where it is free for it. Writes nothing.
+    """Whether `folder` holds this recipe's run already; False where it is free for it, as where there are only rows of one's own in
+    data/. Writes nothing.
 
     Raises UserError as `claim_run_folder`."""
     folder = Path(folder)
@@ -73,7 +75,7 @@ def holds_run(folder: str | Path, recipe: Any, ignore: Sequence[str] = ("run_fol
         if config.exists():
             _check_same_run(config, recipe, ignore)
             return True
-        if folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        if folder.exists() and any(not p.name.startswith(".") and p.name != _DATA for p in folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no run (no {CONFIG_NAME}). Choose another folder, or empty it")
     return False
 

@@ -112,12 +112,28 @@ def synth(recipe: Recipe) -> None:
     build(Path(recipe.run_folder) / "data", recipe.seed, recipe.data, recipe.eval)
 
 
+def require_inputs(recipe: Recipe, verb: str, stage: str | None = None) -> None:
+    """Raises UserError for what sft, rl, filter or eval reads and is not there yet; `stage`: whose adapter filter or eval takes.
+
+    Call it before `open_run`: a mistake then leaves no folder that the corrected command would be refused in."""
+    folder = Path(recipe.run_folder)
+    if (folder / {"sft": "sft", "rl": "grpo"}.get(verb, "") / "adapter").is_dir():
+        return
+    data = {"sft": "sft.jsonl", "rl": "rl.jsonl", "filter": "rl.jsonl", "eval": "test.jsonl"}[verb]
+    _need(folder / "data" / data, "make synth")
+    adapter = "sft" if verb == "rl" and recipe.rl.start == "sft" else stage if verb in ("eval", "filter") else None
+    if adapter in ("sft", "grpo"):
+        _need(folder / adapter / "adapter", "make sft" if adapter == "sft" else "make rl")
+    if verb == "rl" and recipe.rl.reward_file:
+        load_scorer(recipe.rl.reward_file)  # a mistake in it shows before a model is loaded
+
+
 def sft(recipe: Recipe) -> None:
     """sft/adapter from data/sft.jsonl."""
     folder = Path(recipe.run_folder)
     if (folder / "sft" / "adapter").is_dir():
         return
-    _need(folder / "data" / "sft.jsonl", "make synth")
+    require_inputs(recipe, "sft")
     start_backend(recipe.model.backend)  # before what imports transformers and trl
     from codevision_lite.train.load import load_for_training
     from codevision_lite.train.log import StepLog
@@ -135,12 +151,8 @@ def rl(recipe: Recipe) -> None:
     folder = Path(recipe.run_folder)
     if (folder / "grpo" / "adapter").is_dir():
         return
-    _need(folder / "data" / "rl.jsonl", "make synth")
+    require_inputs(recipe, "rl")
     adapter = folder / "sft" / "adapter" if recipe.rl.start == "sft" else None
-    if adapter:
-        _need(adapter, "make sft")
-    if recipe.rl.reward_file:
-        load_scorer(recipe.rl.reward_file)  # a mistake in it shows before a model is loaded
     start_backend(recipe.model.backend)
     from codevision_lite.train.grpo import train_grpo
     from codevision_lite.train.load import load_for_training
@@ -264,4 +276,4 @@ def _context(recipe: Recipe, model: Any) -> dict[str, Any]:
 
 def _need(path: Path, command: str) -> None:
     if not path.exists():
-        raise UserError(f"{path} is not there yet. Make it with: {command}")
+        raise UserError(f"{path} is not there yet. Make it, with the same recipe, by: {command}")

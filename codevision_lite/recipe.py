@@ -127,7 +127,10 @@ class RLStage:
     generations: int = 8  # rollouts of each prompt; the paper's number (section 5.3)
     micro_batch: int = 64  # trajectories through the model at once in the update
     learning_rate: float = 8e-5  # 5e-4 makes tool use collapse within ten steps on the tiny model
+    warmup_steps: int = 10  # Adam's first steps are as long in every direction, also where the gradient is all noise
+    schedule: Literal["constant", "cosine"] = "constant"  # after the warm-up; cosine: down to 0 at the last step
     temperature: float = 1.0
+    scale_rewards: Literal["group", "batch", "none"] = "group"  # what advantages are divided by: the std of the group (GRPO), the batch, 1
     beta: float = 0.0  # KL weight against the SFT adapter; the paper has 0.001
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "dr_grpo"
     reward: Literal["dense", "paper", "outcome_only", "no_strategy", "no_penalty", "curriculum"] = "dense"
@@ -142,7 +145,7 @@ class RLStage:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "steps prompts micro_batch max_turns max_reply_tokens max_tokens max_images rollout_batch save_every")
-        _at_least(0, self, "beta")
+        _at_least(0, self, "beta warmup_steps")
         _above_zero(self, "learning_rate temperature")
         if self.generations < 2:
             raise ValueError("generations must be >= 2: the advantage is relative to the group")

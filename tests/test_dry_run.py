@@ -132,9 +132,9 @@ def test_long_lines_hang_where_the_terminal_ends_and_stay_whole_elsewhere(capsys
 REFUSED = {
     "a wrong key": (["demo", "small.yaml", "sft.stepz=3"], "did you mean steps?"),
     "no such recipe": (["synth", "gone.yaml"], "gone.yaml"),
-    "a stage before its data": (["sft", "small.yaml"], "run/data/sft.jsonl is not there yet. Make it with: make synth"),
+    "a stage before its data": (["sft", "small.yaml"], "run/data/sft.jsonl is not there yet. Make it, with the same"),
     "RL before SFT's data": (["rl", "small.yaml"], "run/data/rl.jsonl is not there yet"),
-    "an adapter that is not there": (["eval", "small.yaml", "run_folder=rows", "--stage", "grpo"], "Make it with: make rl"),
+    "an adapter that is not there": (["eval", "small.yaml", "run_folder=rows", "--stage", "grpo"], "recipe, by: make rl"),
     "another run": (["demo", "small.yaml", "run_folder=other"], "other holds another run (rl.steps: 9 there, 60 now)"),
     "another's files": (["synth", "small.yaml", "run_folder=mine"], "mine is not empty"),
     "no such model": (["demo", "small.yaml", "model.name=./gone"], "no such folder"),

@@ -180,7 +180,7 @@ def test_a_folder_that_is_taken_and_a_stage_that_is_not_trained_are_named(run, t
     assert main([verb, str(run.recipe), "--out", str(tmp_path)]) == 2
     assert f"{tmp_path} is there already. Choose another --out" in capsys.readouterr().err
     assert main([verb, str(run.recipe), "--stage", "sft", "--out", str(tmp_path / "new")]) == 2
-    assert "is not there yet. Make it with: make sft" in capsys.readouterr().err
+    assert "is not there yet. Make it, with the same recipe, by: make sft" in capsys.readouterr().err
 
 
 def test_the_difference_of_logits_is_what_it_says():

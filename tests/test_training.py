@@ -381,6 +381,16 @@ def test_the_references_pass_by_length_is_trls_own(grpo_run):
                 assert (ours - trls)[own].abs().mean() < (1e-5 if grpo_run.quantize == "none" else 0.06)
 
 
+def test_what_the_recipe_says_of_advantages_and_learning_rate_is_what_trl_is_told():
+    stage = RLStage(schedule="cosine", warmup_steps=7, scale_rewards="none", learning_rate=3e-4, temperature=0.8, beta=0.02)
+    given = grpo.grpo_settings(Recipe(rl=stage), 128)
+    wanted = {
+        "lr_scheduler_type": "cosine", "warmup_steps": 7, "scale_rewards": "none", "learning_rate": 3e-4, "temperature": 0.8, "beta": 0.02,
+    }  # fmt: skip
+    assert {name: given[name] for name in wanted} == wanted
+    assert grpo.grpo_settings(Recipe(), 128)["lr_scheduler_type"] == "constant_with_warmup"
+
+
 def test_a_micro_batch_loses_no_column_that_one_of_its_rows_needs():
     masks = {"prompt_mask": [[0, 0, 1, 1], [0, 1, 1, 1]], "completion_mask": [[1, 1, 0, 0], [1, 0, 0, 0]]}
     batch = {name: torch.tensor(mask) for name, mask in masks.items()}

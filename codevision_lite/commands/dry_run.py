@@ -71,28 +71,11 @@ def _run_steps(recipe: Recipe, verb: str, stage: str | None, rollouts: int | Non
         return [*steps, _report(recipe)]
     if verb == "synth":
         return [_synth(recipe)]
-    _check_inputs(recipe, verb, stage)
+    pipeline.require_inputs(recipe, verb, stage)
     if verb == "eval":
         stages = [stage] if stage else pipeline.trained_stages(recipe)
         return [*(_evaluation(recipe, name) for name in stages), _report(recipe)]
     return [{"sft": _sft, "rl": _rl}[verb](recipe) if verb in ("sft", "rl") else _filter(recipe, stage or "sft", rollouts or 8)]
-
-
-def _check_inputs(recipe: Recipe, verb: str, stage: str | None) -> None:
-    """Raises UserError for what the verb reads and is not there yet, in the words of the verb."""
-    from codevision_lite.pipeline import _need
-
-    folder = Path(recipe.run_folder)
-    step = {"sft": _sft, "rl": _rl}.get(verb)
-    if step is not None and step(recipe).is_done:
-        return
-    data = {"sft": "sft.jsonl", "rl": "rl.jsonl", "filter": "rl.jsonl", "eval": "test.jsonl"}[verb]
-    _need(folder / "data" / data, "make synth")
-    adapter = "sft" if verb == "rl" and recipe.rl.start == "sft" else stage if verb in ("eval", "filter") else None
-    if adapter in ("sft", "grpo"):
-        _need(folder / adapter / "adapter", "make sft" if adapter == "sft" else "make rl")
-    if verb == "rl" and recipe.rl.reward_file and not Path(recipe.rl.reward_file).is_file():
-        raise UserError(f"rl.reward_file: no such file: {recipe.rl.reward_file}")
 
 
 def _synth(recipe: Recipe) -> Step:

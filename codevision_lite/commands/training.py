@@ -85,6 +85,9 @@ def _stage(args: argparse.Namespace) -> None:
         return show_run(recipe, args.verb, getattr(args, "stage", None), getattr(args, "rollouts", None))
     from codevision_lite import pipeline
 
+    if args.verb not in ("demo", "synth", "report"):
+        pipeline.check_run(recipe)  # first: another run in the folder is the likelier mistake
+        pipeline.require_inputs(recipe, args.verb, getattr(args, "stage", None))
     if args.verb != "report":
         pipeline.open_run(recipe)
     if args.verb == "eval":

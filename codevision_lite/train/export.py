@@ -189,7 +189,7 @@ def sha256(path: Path) -> str:
 def _adapter(recipe: Recipe, stage: str) -> Path:
     adapter = Path(recipe.run_folder) / stage / "adapter"
     if not (adapter / "adapter_config.json").is_file():
-        raise UserError(f"{adapter} is not there yet. Make it with: make {'sft' if stage == 'sft' else 'rl'}")
+        raise UserError(f"{adapter} is not there yet. Make it, with the same recipe, by: make {'sft' if stage == 'sft' else 'rl'}")
     return adapter
 
 

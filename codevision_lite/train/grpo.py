@@ -169,11 +169,12 @@ def grpo_settings(recipe: Recipe, batch: int) -> dict[str, Any]:
     return {
         "max_steps": stage.steps, "per_device_train_batch_size": stage.micro_batch,
         "gradient_accumulation_steps": accumulation("rl", batch, stage.micro_batch), "num_generations": stage.generations,
-        "num_iterations": 1, "learning_rate": stage.learning_rate, "lr_scheduler_type": "constant_with_warmup", "warmup_steps": 3,
+        "num_iterations": 1, "learning_rate": stage.learning_rate, "warmup_steps": stage.warmup_steps,
+        "lr_scheduler_type": "cosine" if stage.schedule == "cosine" else "constant_with_warmup",
         "weight_decay": 0.0, "max_grad_norm": 1.0, "optim": "adamw_torch_fused",
         "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8,
         "beta": stage.beta, "loss_type": stage.loss_type, "temperature": stage.temperature, "max_completion_length": stage.max_tokens,
-        "mask_truncated_completions": False, "epsilon": 0.2, "epsilon_high": 0.28, "scale_rewards": "group",
+        "mask_truncated_completions": False, "epsilon": 0.2, "epsilon_high": 0.28, "scale_rewards": stage.scale_rewards,
         "importance_sampling_level": "token", "vllm_importance_sampling_correction": False,
         "save_steps": stage.save_every, "save_total_limit": 2, "logging_steps": 1, "logging_nan_inf_filter": False, "report_to": "none",
         "disable_tqdm": True, "log_completions": False, "log_multimodal": False, "remove_unused_columns": False, "use_vllm": False,
@@ -195,7 +196,7 @@ def train_grpo(
     # Unsloth raises a micro-batch to the number of generations, and with it the batch; TRL only needs whole groups in the batch.
     args.per_device_train_batch_size, args.generation_batch_size = stage.micro_batch, batch
     rows = [{"prompt": [{"role": "user", "content": s.question}], "index": i} for i, s in enumerate(samples)]
-    args.scale_rewards = "group"  # which Unsloth's config turns off for dr_grpo
+    args.scale_rewards = stage.scale_rewards  # which Unsloth's config turns off for dr_grpo
     with precise_adapter(model, stage.beta):
         trainer = agent_trainer(trl_classes()[1])(
             model=model, args=args, processing_class=processor, train_dataset=Dataset.from_list(rows),
