@@ -424,6 +424,8 @@ def test_the_numbers_say_what_was_asked_for():
 
 def test_memory_that_runs_out_while_loading_or_evaluating_is_one_line_too(tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(f"run_folder: {tmp_path / 'run'}\n")
+    (tmp_path / "run" / "data").mkdir(parents=True)
+    (tmp_path / "run" / "data" / "test.jsonl").touch()
     monkeypatch.setattr(pipeline, "evaluate_stage", lambda recipe, stage: torch.empty(2**60))
     assert main(["eval", str(tmp_path / "small.yaml"), "--stage", "base"]) == 2
     said = capsys.readouterr().err
