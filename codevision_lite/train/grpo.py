@@ -3,8 +3,8 @@
 The mixin replaces one method, `_generate`: rollouts come from the same agent loop, model backend and sandbox as
 evaluation (agent.py, models/hf.py), in place of TRL's loop, which prefills every turn anew, loses pictures silently when
 one is sampled as a token, and dies on a picture that is too thin (docs/ROLLOUTS.md). Loss, advantages and optimisation are
-TRL's. It relies on: `_generate`'s return values, `environments`, `_metrics`. Works over TRL's class and over Unsloth's, which
-calls the same `_generate`.
+TRL's; how trajectories are put into micro-batches is lengths.py's. It relies on: `_generate`'s return values, `environments`,
+`_metrics`. Works over TRL's class and over Unsloth's, which calls the same `_generate`.
     codevision-lite rl recipes/demo.yaml
 """
 
