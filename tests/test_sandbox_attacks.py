@@ -24,7 +24,7 @@ POLICY = json.loads((DATA / "attacks_policy.json").read_text())
 CANARY = Path("/tmp/exec_canary")  # the corpus names it
 SECRET = "TOPSECRET-42"
 PORT = 18923  # the corpus names it
-GRACE_S = 1.5
+GRACE_S = 3.0  # inline, a native call under way ends first: some 100 MB on a machine that is busy otherwise
 MEMORY_BYTES = 1_600_000_000
 
 
