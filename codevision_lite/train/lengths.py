@@ -32,14 +32,14 @@ class ByLength:
         self._buffered_inputs = self._by_length = [without_padding(batch) for batch in batches]
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
-    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        """TRL's (log-probabilities, entropies, loss of experts). With `batch_size` it is a pass over a whole step without a
-        gradient, the reference's of the KL term."""
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's (log-probabilities, entropies, loss of experts). With a batch size it is a pass over a whole step without a
+        gradient, the reference's of the KL term; anything else, and Unsloth's calls, go on as they are."""
         pictures = ("num_images", "mm_token_type_ids", *_PICTURES)
-        known = len(args) == 3 and kwargs.keys() <= {*pictures, "num_tiles"} and all(kwargs.get(name) is not None for name in pictures)
-        if batch_size is None or torch.is_grad_enabled() or not known:
-            return super()._get_per_token_logps_and_entropies(model, *args, batch_size=batch_size, **kwargs)
-        ids, mask, kept = args
+        whole_step = len(args) == 4 and {"batch_size", *pictures} <= kwargs.keys() <= {"batch_size", "num_tiles", *pictures}
+        if not whole_step or torch.is_grad_enabled() or any(kwargs[name] is None for name in ("batch_size", *pictures)):
+            return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        (model, ids, mask, kept), batch_size = args, kwargs["batch_size"]
         step = {
             "prompt_ids": ids[:, :-kept], "prompt_mask": mask[:, :-kept],
             "completion_ids": ids[:, -kept:], "completion_mask": mask[:, -kept:],
