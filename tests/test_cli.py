@@ -259,6 +259,7 @@ def interrupt(argv, when, timeout_s=60.0):
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_with_one_line_and_the_same_command_goes_on(recipe, tmp_path):
     data = tmp_path / "run" / "data"
     argv = ["synth", str(recipe), "data.sft_rows=400"]
@@ -312,6 +313,7 @@ def test_a_closed_pipe_ends_quietly(place, argv):
     assert run_closed(argv, place) == (141, "")
 
 
+@pytest.mark.slow
 def test_a_pipe_that_is_closed_on_the_way_leaves_what_was_done(place):
     assert run_closed(["synth", "small.yaml", "data.sft_rows=40"], place, n_lines=1) == (141, "")
     assert main(["synth", str(place / "small.yaml"), "data.sft_rows=40"]) == 0

@@ -42,6 +42,7 @@ def golds(made):
     return [m for m in made if isinstance(m, Gold)]
 
 
+@pytest.mark.slow
 def test_nearly_all_scripts_do_what_they_claim_in_the_asked_proportions(made, golds):
     assert len(golds) >= 0.93 * len(made)
     counts = Counter(g.type for g in golds)
@@ -110,6 +111,7 @@ def test_code_and_words_vary(golds):
     assert len(set(thoughts)) > 0.75 * len(thoughts)
 
 
+@pytest.mark.slow
 def test_items_have_the_asked_condition_and_boxes_inside_the_shown_picture():
     conditions = list(pages.CONDITIONS) * 2
     for item, condition in zip(pages.chunk_items(1, "rl", 0, conditions, DRAW), conditions, strict=True):

@@ -122,6 +122,7 @@ def test_a_step_has_the_rows_that_were_drawn_from_the_longest_to_the_shortest(ro
             assert step == sorted(step, reverse=True)
 
 
+@pytest.mark.slow
 def test_micro_batches_of_like_lengths_hold_less_and_learn_the_same(tmp_path, tiny_folder, rows, monkeypatch):
     def train(name):
         widths, whole = [], sft.TrajectoryCollator.__call__
@@ -180,6 +181,7 @@ def test_the_saved_adapter_answers_as_the_trained_model(tmp_path, tiny_folder, r
     assert trained.logprobs != pytest.approx(before.logprobs, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_sft_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path, tiny_folder, rows, processor):
     class Stop(StepLog):
         def on_step_end(self, args, state, control, **_):
