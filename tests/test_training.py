@@ -367,6 +367,36 @@ def test_micro_batches_of_like_lengths_have_the_gradient_of_trls_shuffled_ones(g
     model.zero_grad()
 
 
+def test_trajectories_without_an_advantage_cost_no_pass_and_change_no_gradient(grpo_run):
+    trainer, model = grpo_run.trainer, grpo_run.model
+    passes = []
+    model.train()
+
+    def gradient(batches, loss):
+        model.zero_grad()
+        passes.clear()
+        for batch in batches:
+            loss(model, batch).backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+    with pytest.MonkeyPatch.context() as patch:
+        inner = GRPOTrainer._compute_loss
+        patch.setattr(GRPOTrainer, "_compute_loss", lambda self, model, batch: passes.append(batch) or inner(self, model, batch))
+        for trls, _ in grpo_run.sorted_ones:
+            alike = [{**batch, "advantages": torch.tensor([0.0, 0.5, 1e-8, -0.5])} for batch in trls]
+            ours = [lengths.without_padding(batch) for batch in lengths.by_length(alike)]
+            assert [batch["advantages"].abs().max() > 0.1 for batch in ours] == [True, False]
+            before, after = gradient(alike, trainer._compute_loss), gradient(ours, trainer.compute_loss)
+            assert len(passes) == 1 and before.norm() > 0
+            assert (after - before).norm() < (1e-5 if grpo_run.quantize == "none" else 2e-2) * before.norm()
+            patch.setattr(trainer, "beta", 0.1)  # the KL term pulls on all trajectories
+            kl = [{**batch, "ref_per_token_logps": torch.zeros_like(batch["completion_mask"], dtype=torch.float32)} for batch in ours]
+            gradient(kl, trainer.compute_loss)
+            assert len(passes) == 2
+            patch.setattr(trainer, "beta", 0.0)
+    model.zero_grad()
+
+
 def test_the_references_pass_by_length_is_trls_own(grpo_run):
     trainer, model = grpo_run.trainer, grpo_run.model
     for batch in grpo_run.batches:

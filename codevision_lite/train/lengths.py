@@ -1,8 +1,10 @@
-"""Micro-batches of like lengths for TRL's GRPO: the same gradient for about half of the update's time and less memory.
+"""Micro-batches of like lengths for TRL's GRPO: the same gradient for a third of the update's time and less memory.
 
 TRL pads all trajectories of a step to the longest one and shuffles them into micro-batches, so that a rollout of 100 tokens
 costs what one of 500 does. Here a step's trajectories are sorted by length first, and every micro-batch is cut to its own
-longest. It relies on: `_prepare_inputs`, `_buffered_inputs`, `_get_per_token_logps_and_entropies`, and trl.trainer.utils.
+longest. Trajectories whose group was rewarded alike have no advantage and, without a KL term, no gradient: they come last, and
+a micro-batch of nothing else is passed over. It relies on: `_prepare_inputs`, `_buffered_inputs`, `compute_loss`,
+`_get_per_token_logps_and_entropies`, and trl.trainer.utils.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
+ROUNDING = 1e-6  # eight equal rewards near 1 and their float32 mean differ by less
 _PICTURES = ("pixel_values", "image_grid_thw")  # rows are patches and pictures, not trajectories
 
 
@@ -31,6 +34,12 @@ class ByLength:
             batches = by_length(batches)
         self._buffered_inputs = self._by_length = [without_padding(batch) for batch in batches]
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's; a micro-batch without a gradient isn't computed, and what TRL logs of its tokens leaves it out."""
+        if not model.training or self.beta or self._entropy_bonus_enabled or self.loss_type == "bnpo" or with_gradient(inputs).any():
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        return 0.0 * next(p for p in model.parameters() if p.requires_grad).sum()
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         """TRL's (log-probabilities, entropies, loss of experts). With a batch size it is a pass over a whole step without a
@@ -56,10 +65,12 @@ class ByLength:
 
 
 def by_length(batches: Sequence[dict[str, Any]], n: int | None = None) -> list[dict[str, Any]]:
-    """The same rows in `n` micro-batches (None: as many as there are), the longest trajectories first: memory that will not
-    do shows at once."""
+    """The same rows in `n` micro-batches (None: as many as there are): those with a gradient before the others, the longest
+    trajectories first, so that memory that will not do shows at once."""
     parts = [split_pixel_values_by_grid(batch) for batch in batches]
     order = torch.cat([batch["completion_mask"].sum(1) for batch in parts]).argsort(descending=True, stable=True)
+    counts = torch.cat([with_gradient(batch) for batch in parts])
+    order = torch.cat([order[counts[order]], order[~counts[order]]])
     rows: dict[str, Any] = {}
     for name, value in parts[0].items():
         columns = [batch[name] for batch in parts]
@@ -69,6 +80,13 @@ def by_length(batches: Sequence[dict[str, Any]], n: int | None = None) -> list[d
         else:
             rows[name] = torch.cat(columns)[order] if isinstance(value, torch.Tensor) and value.ndim else value
     return [unsplit_pixel_values_by_grid(batch) for batch in split_tensor_dict(rows, n or len(batches))]
+
+
+def with_gradient(batch: dict[str, Any]) -> torch.Tensor:
+    """(B,), whether a row's advantage is more than the rounding of a mean. Without advantages all are."""
+    if "advantages" not in batch:
+        return torch.ones(len(batch["completion_mask"]), dtype=torch.bool, device=batch["completion_mask"].device)
+    return batch["advantages"].abs() > ROUNDING
 
 
 def without_padding(batch: dict[str, Any]) -> dict[str, Any]:
