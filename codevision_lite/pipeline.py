@@ -194,7 +194,7 @@ def evaluate_stage(recipe: Recipe, stage: str) -> None:
     if stage not in STAGES:
         raise UserError(f"unknown stage {stage!r}: use one of {', '.join(STAGES)}")
     folder = Path(recipe.run_folder)
-    if any(s["name"] == stage for s in _results(folder)["stages"]):
+    if any(s["name"] == stage for s in read_results(folder)["stages"]):
         return
     _need(folder / "data" / "test.jsonl", "make synth")
     samples, limits = load_samples(folder / "data" / "test.jsonl"), recipe.eval
@@ -204,7 +204,7 @@ def evaluate_stage(recipe: Recipe, stage: str) -> None:
     progress = Progress(f"eval {stage}", len(samples), "pictures")
     with Sandbox(mode="worker") as sandbox:
         summary = evaluate(model, sandbox, samples, run, lambda done, total: progress.update(done))
-    results = _results(folder)
+    results = read_results(folder)
     results["stages"] = sorted([*results["stages"], summary], key=lambda s: STAGES.index(s["name"]))
     results["context"] = _context(recipe, model)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
@@ -229,7 +229,7 @@ def report(recipe: Recipe) -> None:
     folder = Path(recipe.run_folder)
     _need(folder / "results.json", "make eval")
     path = write_report(folder)
-    print(print_table(_results(folder)))
+    print(print_table(read_results(folder)))
     print(f"report: {path}")
 
 
@@ -238,19 +238,19 @@ def timed(folder: Path, stage: str) -> Iterator[None]:
     """Add the wall time of a stage to results.json."""
     started = time.time()
     yield
-    results = _results(folder)
+    results = read_results(folder)
     results.setdefault("stage_seconds", {})[stage] = round(time.time() - started, 1)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))
 
 
-def _results(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     return json.loads(path.read_text()) if path.exists() else {"stages": []}
 
 
 def _note_run(folder: Path, wall_s: float) -> None:
     """Add wall time (over resumed runs too) and the peak memory of this process to results.json."""
-    results = _results(folder)
+    results = read_results(folder)
     results["wall_s"] = round(results.get("wall_s", 0) + wall_s, 1)
     results["peak_rss_gib"] = round(max(results.get("peak_rss_gib", 0), peak_rss_gib()), 2)
     write_atomic(folder / "results.json", json.dumps(results, indent=1))

@@ -189,8 +189,8 @@ def test_a_card_that_is_too_small_for_a_piece_skips_it(monkeypatch):
         total_memory = 24 * 2**30
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Card)
-    assert "24 GiB" in gpu_check._why_not(find_piece("7b-48gb"), cpu=False)
-    assert gpu_check._why_not(find_piece("7b-24gb"), cpu=False) is None
+    assert "24 GiB" in gpu_check.why_not(find_piece("7b-48gb"), cpu=False)
+    assert gpu_check.why_not(find_piece("7b-24gb"), cpu=False) is None
 
 
 def test_a_piece_sees_one_gpu(monkeypatch):

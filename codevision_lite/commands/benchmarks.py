@@ -71,7 +71,7 @@ def _add_gpu_check(verbs: Verbs) -> None:
     sub.set_defaults(run=_gpu_check)
     sub.add_argument("--list", action="store_true", help="the pieces, with the minutes expected")
     sub.add_argument("--piece", action="append", default=[], metavar="NAME", help="only this one; may be repeated").completer = _pieces
-    add_out(sub, "FOLDER", "the result files (default: benchmarks/gpu)", default=Path("benchmarks/gpu"))
+    add_out(sub, "FOLDER", "the result files (default: benchmarks/gpu; with --cpu: runs/gpu-check-cpu)")
     work = "weights and checkpoints, 10 GB (default: runs/gpu-check)"
     sub.add_argument("--work", type=Path, default=Path("runs/gpu-check"), metavar="FOLDER", help=work)
     sub.add_argument("--cpu", action="store_true", help="the same pieces in small, without a GPU")
@@ -141,6 +141,7 @@ def _export(args: argparse.Namespace) -> None:
 def _gpu_check(args: argparse.Namespace) -> None:
     from codevision_lite.train import gpu_check
 
+    args.out = args.out or Path("runs/gpu-check-cpu" if args.cpu else "benchmarks/gpu")
     if args.list:
         print(gpu_check.list_text())
     elif args.dry_run:

@@ -121,10 +121,10 @@ def _trained(name: str, folder: Path, steps: int, what: str) -> Step:
 
 def _evaluation(recipe: Recipe, stage: str) -> Step:
     from codevision_lite.bench.evaluate import stage_rows
-    from codevision_lite.pipeline import _results
+    from codevision_lite.pipeline import read_results
 
     folder, total = Path(recipe.run_folder), _n_test(recipe)
-    if any(done["name"] == stage for done in _results(folder)["stages"]):
+    if any(done["name"] == stage for done in read_results(folder)["stages"]):
         return Step(f"eval {stage}", f"{total:,} held-out pictures", total, total)
     done = min(len(stage_rows(folder / "trajectories.jsonl", stage)), total - 1)
     return Step(f"eval {stage}", f"{total:,} held-out pictures, at most {recipe.eval.max_turns} turns each", done, total)
@@ -159,7 +159,7 @@ def show_tiny_base(config: PretrainConfig) -> None:
     """The four phases of the tiny base model."""
     work = Path(config.work_folder)
     phases = {"tower": (config.tower_steps, config.tower_batch), "language": (config.language_steps, config.language_batch),
-              "chat": (config.chat_steps, config.chat_batch), "thoughts": (config.thought_steps, config.chat_batch)}  # fmt: skip
+              "chat": (config.chat_steps, config.chat_batch)}  # fmt: skip
     steps = []
     for name, (n, batch) in phases.items():
         begun = ": goes on from its checkpoint, or is done" if (work / f"{name}.pt").exists() else ""  # only torch can read the step
@@ -226,7 +226,7 @@ def show_gpu_check(names: Sequence[str], out: Path, work: Path, cpu: bool) -> No
     steps = []
     for piece in pieces:
         done = gpu_check.read_result(out, piece).get("status") == "ok"
-        reason = None if done else gpu_check._why_not(piece, cpu)
+        reason = None if done else gpu_check.why_not(piece, cpu)
         more = f": left out, {reason}" if reason else "" if done or cpu else f" (about {piece.minutes:g} min)"
         steps.append(Step(piece.name, f"{piece.what}{more}", int(done)))
     _show([f"results      {out}", f"work folder  {work}"], steps, work, 0 if cpu else 10 * 2**30)

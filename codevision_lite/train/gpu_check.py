@@ -110,7 +110,7 @@ def read_result(out: Path, piece: Piece) -> dict[str, Any]:
 
 def _run(piece: Piece, out: Path, work: Path, cpu: bool) -> dict[str, Any]:
     """The piece in its own process; what it has written by its end or its limit, with how it ended."""
-    reason = _why_not(piece, cpu)
+    reason = why_not(piece, cpu)
     (out / f"{piece.name}.json").unlink(missing_ok=True)
     started = time.monotonic()
     status, error = "skipped", reason
@@ -131,7 +131,7 @@ def _run(piece: Piece, out: Path, work: Path, cpu: bool) -> dict[str, Any]:
     return result
 
 
-def _why_not(piece: Piece, cpu: bool) -> str | None:
+def why_not(piece: Piece, cpu: bool) -> str | None:
     if piece.backend == "unsloth" and (cpu or importlib.util.find_spec("unsloth") is None):
         return "Unsloth needs a GPU" if cpu else "Unsloth is not installed"
     if piece.kind == "rollouts" and not Path("benchmarks/bench_rollout.py").exists():

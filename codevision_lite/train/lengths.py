@@ -1,4 +1,4 @@
-"""Micro-batches of like lengths for TRL's GRPO: the same gradient for a third of the update's time and less memory.
+"""Micro-batches of like lengths for TRL's GRPO: the same gradient for about half of the update's time and less memory.
 
 TRL pads all trajectories of a step to the longest one and shuffles them into micro-batches, so that a rollout of 100 tokens
 costs what one of 500 does. Here a step's trajectories are sorted by length first, and every micro-batch is cut to its own
