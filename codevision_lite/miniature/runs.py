@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from codevision_lite.sandbox.seccomp import die_with_parent
 LOG = "log.txt"
 _POLL_S = 0.5
 _STOP_S = 60  # that a process has to end after Ctrl-C
+_WORK = {"synth": 3, "eval": 4, "sft": 5, "rl": 12}  # about how long the verbs take against each other
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -73,11 +75,12 @@ class _Running:
     def __init__(self, job: Job):
         self.job = job
         self.verbs = job.left()
-        self.n_verbs = len(self.verbs)
+        self.work = work_of(self.verbs)
         self._next()
 
     def _next(self) -> None:
         verb, *options = self.verbs.pop(0)
+        self.share = 0.0  # of this verb
         folder = self.job.folder
         self.log_from = (folder / LOG).stat().st_size if (folder / LOG).exists() else 0  # what is before it is another process's
         argv = [sys.executable, "-m", "codevision_lite", verb, str(folder / "config.yaml"), *options]
@@ -96,11 +99,17 @@ class _Running:
         return code
 
     def status(self) -> tuple[str, float]:
-        """(what it does, such as "grpo step 12/40"; verbs that are done, in [0, n_verbs])."""
+        """(what it does, such as "grpo step 12/40"; work that is done, in [0, self.work])."""
         line = last_line(self.job.folder / LOG, self.log_from)
         found = re.match(r"(.*?(\d+)/(\d+))", line)
-        share = min(1.0, int(found[2]) / max(1, int(found[3]))) if found else 0.0
-        return (found[1] if found else "starting"), self.n_verbs - len(self.verbs) - 1 + share
+        if found:  # a verb may count several times from nothing
+            self.share = max(self.share, min(1.0, int(found[2]) / max(1, int(found[3]))))
+        verb = self.process.args[3]
+        return (found[1] if found else "starting"), self.work - work_of(self.verbs) - (1 - self.share) * _WORK[verb]
+
+
+def work_of(verbs: Sequence[tuple[str, ...]]) -> float:
+    return sum(_WORK[verb[0]] for verb in verbs)
 
 
 def make_jobs(plan: Miniature) -> list[Job]:
@@ -121,10 +130,10 @@ def run_all(plan: Miniature) -> dict[str, str]:
     waiting = make_jobs(plan)
     for job in waiting:
         prepare(job)
-    total = sum(len(job.verbs) for job in waiting)
+    n_jobs, total = len(waiting), sum(work_of(job.verbs) for job in waiting)
     waiting = [job for job in waiting if job.left()]
-    done = total - sum(len(job.left()) for job in waiting)
-    progress = Progress("miniature", 100, "%", start=round(100 * done / total))
+    done = total - sum(work_of(job.left()) for job in waiting)
+    progress = Progress("miniature", 1000, "of the work", start=int(1000 * done / total))
     running: list[_Running] = []
     failed: dict[str, str] = {}
     try:
@@ -143,16 +152,16 @@ def run_all(plan: Miniature) -> dict[str, str]:
                     continue
                 running.remove(run)
                 if code == 0:
-                    done += run.n_verbs
+                    done += run.work
                 else:
                     log = run.job.folder / LOG
                     failed[run.job.name] = last_line(log) or f"ended with {code}"
                     print(f"\n{run.job.name} failed: {failed[run.job.name]} ({log})", file=sys.stderr, flush=True)
             states = [(run, *run.status()) for run in running]
-            so_far = done + sum(share for _, _, share in states)
+            so_far = done + sum(work for _, _, work in states)
             what = "; ".join(f"{run.job.name} {text}" for run, text, _ in states)
-            percent = min(99, int(100 * so_far / total)) if running or waiting else 100
-            progress.update(percent, f"{int(so_far)} of {total} stages" + (f" | {what}" if what else ""))
+            permille = min(999, int(1000 * so_far / total)) if running or waiting else 1000
+            progress.update(permille, f"{n_jobs - len(waiting) - len(running)} of {n_jobs} runs" + (f" | {what}" if what else ""))
     finally:
         _stop(running)
     return failed
