@@ -159,7 +159,7 @@ def show_tiny_base(config: PretrainConfig) -> None:
     """The four phases of the tiny base model."""
     work = Path(config.work_folder)
     phases = {"tower": (config.tower_steps, config.tower_batch), "language": (config.language_steps, config.language_batch),
-              "chat": (config.chat_steps, config.chat_batch)}  # fmt: skip
+              "chat": (config.chat_steps, config.chat_batch), "thoughts": (config.thought_steps, config.chat_batch)}  # fmt: skip
     steps = []
     for name, (n, batch) in phases.items():
         begun = ": goes on from its checkpoint, or is done" if (work / f"{name}.pt").exists() else ""  # only torch can read the step
