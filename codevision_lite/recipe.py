@@ -203,7 +203,7 @@ class PretrainConfig:
     tower_steps: int = 7000
     tower_batch: int = 96  # three views of each of 32 scenes
     tower_lr: float = 1e-3
-    language_steps: int = 2400
+    language_steps: int = 1200
     language_batch: int = 64
     language_lr: float = 1.5e-3
     chat_steps: int = 1500

@@ -23,7 +23,7 @@ from codevision_lite.synth.glyphs import ASYMMETRIC, FACES, SYMMETRIC, WORDS, in
 from codevision_lite.synth.gold import Gold, make_golds, replay, restores
 from codevision_lite.synth.samples import CONDITIONS, SPLITS, make_item, make_items, split_of
 from codevision_lite.synth.signs import CANVASES, KINDS, draw_scene
-from codevision_lite.synth.signs_scripts import write_script
+from codevision_lite.synth.signs_scripts import HOW_TURNED, write_script
 
 EVEN = dict.fromkeys(CONDITIONS, 1.0)
 DENSE = RewardConfig.preset("dense")
@@ -149,6 +149,12 @@ def test_every_kind_of_scene_is_drawn_in_every_canvas_without_leaving_it(kind):
 def test_golds_are_of_all_types(golds):
     assert set(Counter(g.type for g in golds)) == {"no_tool", "single_tool", "multi_tool", "error_handling"}
     assert len(golds) == 240
+
+
+def test_after_tools_the_question_is_asked_anew_and_else_how_the_picture_lies(golds):
+    for gold in golds:
+        question, think = gold.item.sample.question, gold.trajectory.turns[-1].think
+        assert think.endswith(question) if len(gold.trajectory.turns) > 1 else think.startswith(HOW_TURNED)
 
 
 def test_a_gold_without_a_mistake_earns_everything(golds):

@@ -163,7 +163,8 @@ def chat_rows(rng: random.Random) -> Iterator[list[Segment]]:
             talk += [_next_turn(user), Segment("reply", assistant)]
         (image,) = other[0].images
         shown = f"{IMAGE}{image_line(sum(len(s.images) for s in talk), image.size)}"
-        reply = other[1].text if rng.random() < 0.4 else f"<think>I can read it now.</think>\n{other[1].text}"
+        thought = rng.choice(("I can read it now.", f"I can read it now. {_question(other)}"))
+        reply = other[1].text if rng.random() < 0.4 else f"<think>{thought}</think>\n{other[1].text}"
         talk += [_next_turn(rng.choice((shown, f"{shown}\nThe same question.")), image), Segment("reply", reply)]
         more -= 1
         if more == 0:
@@ -334,13 +335,14 @@ class _Rows(IterableDataset):
             rows = [text_only(rng) for _ in range(self.phase.batch - n_pictures)]
             while len(rows) < self.phase.batch:
                 rows.extend(self.phase.rows(rng))
-            # Short rows and long ones apart: half of a common batch would be padding.
+            # Rows of like lengths together: half of a common batch would be padding.
             rows = sorted(rows[: self.phase.batch], key=lambda row: sum(len(s.text) for s in row))
-            half = self.phase.batch // 2
-            yield [collate(self.processor, rows[:half]), collate(self.processor, rows[half:])]
+            part = math.ceil(self.phase.batch / PARTS)
+            yield [collate(self.processor, rows[at : at + part]) for at in range(0, len(rows), part)]
 
 
 PICTURE_SHARE = 0.7
+PARTS = 4
 
 
 def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str, torch.Tensor]:
