@@ -79,11 +79,11 @@ class _Running:
         self._next()
 
     def _next(self) -> None:
-        verb, *options = self.verbs.pop(0)
+        self.verb, *options = self.verbs.pop(0)
         self.share = 0.0  # of this verb
         folder = self.job.folder
         self.log_from = (folder / LOG).stat().st_size if (folder / LOG).exists() else 0  # what is before it is another process's
-        argv = [sys.executable, "-m", "codevision_lite", verb, str(folder / "config.yaml"), *options]
+        argv = [sys.executable, "-m", "codevision_lite", self.verb, str(folder / "config.yaml"), *options]
         with open(folder / LOG, "ab") as log:
             self.process = subprocess.Popen(  # a session of its own: Ctrl-C reaches it through us, once
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent,
@@ -104,8 +104,7 @@ class _Running:
         found = re.match(r"(.*?(\d+)/(\d+))", line)
         if found:  # a verb may count several times from nothing
             self.share = max(self.share, min(1.0, int(found[2]) / max(1, int(found[3]))))
-        verb = self.process.args[3]
-        return (found[1] if found else "starting"), self.work - work_of(self.verbs) - (1 - self.share) * _WORK[verb]
+        return (found[1] if found else "starting"), self.work - work_of(self.verbs) - (1 - self.share) * _WORK[self.verb]
 
 
 def work_of(verbs: Sequence[tuple[str, ...]]) -> float:
@@ -133,7 +132,7 @@ def run_all(plan: Miniature) -> dict[str, str]:
     n_jobs, total = len(waiting), sum(work_of(job.verbs) for job in waiting)
     waiting = [job for job in waiting if job.left()]
     done = total - sum(work_of(job.left()) for job in waiting)
-    progress = Progress("miniature", 1000, "of the work", start=int(1000 * done / total))
+    progress = Progress("miniature", 100, "%", start=int(100 * done / total))
     running: list[_Running] = []
     failed: dict[str, str] = {}
     try:
@@ -160,8 +159,8 @@ def run_all(plan: Miniature) -> dict[str, str]:
             states = [(run, *run.status()) for run in running]
             so_far = done + sum(work for _, _, work in states)
             what = "; ".join(f"{run.job.name} {text}" for run, text, _ in states)
-            permille = min(999, int(1000 * so_far / total)) if running or waiting else 1000
-            progress.update(permille, f"{n_jobs - len(waiting) - len(running)} of {n_jobs} runs" + (f" | {what}" if what else ""))
+            percent = min(99, int(100 * so_far / total)) if running or waiting else 100
+            progress.update(percent, f"{n_jobs - len(waiting) - len(running)} of {n_jobs} runs" + (f" | {what}" if what else ""))
     finally:
         _stop(running)
     return failed
