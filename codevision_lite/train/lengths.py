@@ -2,8 +2,8 @@
 
 TRL pads all trajectories of a step to the longest one and shuffles them into micro-batches, so that a rollout of 100 tokens
 costs what one of 500 does. Here a step's trajectories are sorted by length first, and every micro-batch is cut to its own
-longest. Trajectories whose group was rewarded alike have no advantage and, without a KL term, no gradient: they come last, and
-a micro-batch of nothing else is passed over. It relies on: `_prepare_inputs`, `_buffered_inputs`, `compute_loss`,
+longest. Trajectories whose group was rewarded alike have no advantage and, without a KL term, no gradient: they come last, and,
+in a single process, a micro-batch of nothing else is passed over. It relies on: `_prepare_inputs`, `_buffered_inputs`, `compute_loss`,
 `_get_per_token_logps_and_entropies`, and trl.trainer.utils.
 """
 
@@ -36,8 +36,12 @@ class ByLength:
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """TRL's; a micro-batch without a gradient isn't computed, and what TRL logs of its tokens leaves it out."""
-        if not model.training or self.beta or self._entropy_bonus_enabled or self.loss_type == "bnpo" or with_gradient(inputs).any():
+        """TRL's; a micro-batch without a gradient isn't computed, and what TRL logs of its tokens leaves it out.
+
+        Several processes compute all: one would pass over what another waits for.
+        """
+        needed = self.beta or self._entropy_bonus_enabled or self.loss_type == "bnpo" or self.accelerator.num_processes > 1
+        if needed or not model.training or with_gradient(inputs).any():
             return super().compute_loss(model, inputs, *args, **kwargs)
         return 0.0 * next(p for p in model.parameters() if p.requires_grad).sum()
 
