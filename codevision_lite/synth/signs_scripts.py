@@ -73,12 +73,9 @@ def write_script(item: Item, rng: random.Random, error_share: float, second_styl
         breaks = rng if errs and not replies else None
         look = "" if replies else f"{say_turned(LOOKS[sample.damage])} "
         replies += _calls(f"{look}{say_place(cell)}", crop_code(cell), shown, scene.target_box, breaks)
-    # Asked anew, always: the model finds a place in a picture that came before the question, and hardly in one that came after it; and
-    # where some answers follow the question and some don't, those that don't are unlearned.
-    opening = "I can read it now." if replies else say_turned(LOOKS[sample.damage])
-    if not replies and sample.damage != "none":
-        opening = f"{opening} I can read it as it is."
-    opening = f"{opening} {sample.question}"
+    # Asked anew: the model finds a place in a picture that came before the question, and takes the latest question for the one it is asked.
+    turned = "" if replies else f"{say_turned(LOOKS[sample.damage])} "
+    opening = f"{turned}I can read it now. {sample.question}"
     replies.append(ScriptedReply(render_reply(opening, answer=scene.answer)))
     kind = "error_handling" if errs else ("no_tool", "single_tool", "multi_tool")[min(2, len(sample.required_ops))]
     return Script(item, kind, tuple(replies))

@@ -184,8 +184,9 @@ def thought_rows(rng: random.Random) -> Iterator[list[Segment]]:
         thought = say_turned(seen) if ask == HOW_TURNED else say_place(PLACES.index(seen))
         row[0].text = row[0].text.replace(ask, _question(reading))
         yield _completing(row[0], f"<think>{thought}</think>")
-    if rng.random() < 0.3:
-        yield _completing(reading[0], f"<think>{say_turned(LOOKS['none'])}</think>\n{reading[1].text}")
+    if rng.random() < 0.8:  # the model answers the latest question it reads: without the first one asked anew, cells are missed
+        again = rng.choice(("", f" I can read it now. {_question(reading)}"))
+        yield _completing(reading[0], f"<think>{say_turned(LOOKS['none'])}{again}</think>\n{reading[1].text}")
     yield from chat_rows(rng)
 
 
