@@ -111,6 +111,7 @@ MESSAGES = [  # code, status, what the message must hold
     ("result = image.resize((20000, 2))", "output", ["narrow"]),
     ("raise ValueError('z' * 10**6)", "error", ["ValueError: raise"[:10]]),
     ("a = np.zeros(3)\nimport tempfile", "refused", ["line 2"]),
+    ("re.sub('a', lambda m: 'b' * 10**6, 'a' * 1000)", "refused", ["10,000,000 characters"]),
     ("cv2.flip(image, 1)", "error", ["np.array(image)"]),
     ("result = Image.open('/tmp/a/b.txt').foo", "error", ["foo"]),
 ]

@@ -93,6 +93,12 @@ def test_a_worker_is_recycled_after_its_number_of_runs(image):
         assert len(set(seen)) == 2
 
 
+def test_a_worker_starts_whatever_time_a_run_is_given(image):
+    """A busy machine takes longer to call everything once than a short run may take."""
+    with Sandbox(limits=Limits(wall_s=0.0005)) as sandbox:
+        assert sandbox.run("while True: pass", [image]).status == "timeout"
+
+
 def test_memory_of_a_library_call_is_bounded(image):
     with Sandbox(limits=Limits(memory_mb=200)) as sandbox:
         run = sandbox.run("x = [np.ones((1000, 1000)) for _ in range(400)]", [image])
@@ -233,7 +239,7 @@ import json, sys
 import numpy as np
 from PIL import Image
 from codevision_lite.sandbox import Limits, inline, worker
-worker.warm_up(Limits())
+worker.warm_up()
 before = set(sys.modules)
 image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8))
 for row in json.load(open(sys.argv[1])):

@@ -13,6 +13,7 @@ import regex
 
 from codevision_lite.sandbox.facade import ATTRIBUTES, Attr, Box, Meth, forward_inner, session
 from codevision_lite.sandbox.guards import EXCEPTION_TYPES, call, ticking
+from codevision_lite.sandbox.operators import MAX_LENGTH
 from codevision_lite.sandbox.stdlib_iter import functions
 from codevision_lite.sandbox.stops import TooLarge
 from codevision_lite.sandbox.text import check_printable
@@ -100,11 +101,14 @@ def bounded(run: Any, text: Any) -> Any:
 
 def substitute_n(pattern: Any, repl: Any, string: Any, count: int = 0, flags: Any = 0) -> Any:
     def run() -> Any:
-        parts, at, n = [], 0, 0
+        parts, size, at, n = [], 0, 0, 0
         for m in matches(pattern, string, flags):
             if count and n >= count:
                 break
             new = call(repl, Match(m)) if callable(repl) else held((m.expand(repl),))[0]
+            size += len(new)
+            if size > MAX_LENGTH:
+                raise TooLarge(f"a text of more than {MAX_LENGTH:,} characters is too long")
             parts += [string[at : m.start()], new]
             at, n = m.end(), n + 1
         parts.append(string[at:])

@@ -26,6 +26,7 @@ from codevision_lite.sandbox.run import Run
 
 RESIDENT_MB = 512  # pictures that stay in a worker; the pool keeps count
 KEEP_FD_BELOW = 64
+WARM_S = 60.0
 
 LAZY_MODULES = (  # imported by libraries inside functions, when no file can be opened any more
     "heapq",
@@ -87,11 +88,12 @@ result = ImageEnhance.Contrast(image).enhance(1.5)
 """
 
 
-def warm_up(limits: Limits) -> None:
+def warm_up() -> None:
     """Touch every lazy path once (plugins, codecs, fonts, linear algebra): after the filter nothing can be opened."""
     Image.core.set_blocks_max(8)  # freed picture memory is reused: a page fault costs more than the pixels on it
     cv2.setNumThreads(0)  # one thread before the fork; the filter allows no new ones
     cv2.ocl.setUseOpenCL(False)
+    limits = Limits(wall_s=WARM_S, cpu_s=WARM_S)  # not the run's own: a first call may take longer than a run is given
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8))
     run = inline.execute(WARM_CODE, [picture], 0, limits)
     if run.status != "ok":

@@ -28,7 +28,7 @@ def main(fd: int, limits_json: str, seed: int) -> None:
     from codevision_lite.sandbox.limits import Limits
 
     limits = Limits(**json.loads(limits_json))
-    worker.warm_up(limits)
+    worker.warm_up()
     gc.collect()
     gc.freeze()  # what is shared with the workers stays shared
     control.sendall(b"R")
