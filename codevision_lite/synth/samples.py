@@ -15,7 +15,7 @@ from codevision_lite.damage import CORRUPTIONS, damage_box, damage_image, undo
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.records import Sample
 from codevision_lite.synth.gold import Item
-from codevision_lite.synth.signs import CANVASES, KIND_WEIGHTS, KINDS, draw_scene
+from codevision_lite.synth.signs import CANVASES, KIND_WEIGHTS, KINDS, draw_scene, is_clear
 
 SPLITS = {"train": (0, 70), "rl": (70, 85), "test": (85, 100)}  # percent of content keys
 READ_KINDS = tuple(k for k in KINDS if k != "label")
@@ -34,16 +34,16 @@ def split_of(content_key: str) -> str:
 def make_item(rng: random.Random, split: str, condition: str, canvases: tuple[int, ...] = CANVASES) -> Item:
     """One item of a condition: "upright", an orientation, "crop" or "orientation+crop"; for tests alone "corruption" and "transpose".
 
-    Scenes that the damage would make ambiguous (a flipped A) are drawn again, so every orientation in `required_ops`
-    is one that a careful reader can see; a damage that leaves the answer readable requires nothing.
+    Scenes that the damage would make ambiguous (a flipped A) and signs that are not clear (signs.is_clear) are drawn again, so
+    every orientation in `required_ops` is one that can be seen; a damage that leaves the answer readable requires nothing.
     """
     needs_crop = condition in ("crop", "orientation+crop")
     damage = _draw_damage(rng, condition)
+    kind = "label" if needs_crop else rng.choices(READ_KINDS, READ_WEIGHTS)[0]
     while True:
-        kind = "label" if needs_crop else rng.choices(READ_KINDS, READ_WEIGHTS)[0]
         scene = draw_scene(rng, kind, canvases)
         harmless = scene.readable_under is None or damage in scene.readable_under
-        if split_of(scene.content_key) == split and (damage == "none" or not scene.readable_under or harmless):
+        if split_of(scene.content_key) == split and is_clear(scene) and (damage == "none" or not scene.readable_under or harmless):
             break
     required = (() if harmless else undo(damage)) + (("crop",) if needs_crop else ())
     size = scene.image.size

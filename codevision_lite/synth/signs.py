@@ -22,6 +22,11 @@ KIND_WEIGHTS = (0.34, 0.18, 0.18, 0.05, 0.20, 0.05)
 INKS = ((20, 20, 20), (150, 20, 30), (20, 60, 150), (10, 100, 50), (110, 30, 120), (150, 80, 0))
 PAPERS = ((255, 255, 255), (245, 240, 225), (225, 240, 250), (235, 235, 235), (250, 230, 235), (230, 245, 225))
 
+# The tiny model names the orientation of these symbols right in three of four pictures and more, if they are large enough.
+# Items are made of these signs alone (samples.py), so that what is learnt from a turned sign isn't hidden by what can't be seen.
+CLEAR_SYMBOLS = ("F", "P", "R", "2", "7", "y", "?", *SYMMETRIC)
+CLEAR_HEIGHT = 0.4  # of the page
+
 QUESTIONS = {
     "sign": "What is written here?",
     "word": "What is written here?",
@@ -72,6 +77,11 @@ def draw_scene(rng: random.Random, kind: str | None = None, canvases: tuple[int,
     return _DRAW[kind](rng, _Page(rng, canvases))
 
 
+def is_clear(scene: Scene) -> bool:
+    """Whether the tiny model can tell how the picture is turned; false for some signs of a single symbol."""
+    return scene.kind != "sign" or (scene.answer in CLEAR_SYMBOLS and scene.facts["height"] >= CLEAR_HEIGHT)
+
+
 def _symbol(rng: random.Random) -> str:
     """Mostly asymmetric: the symmetric ones are there to be left alone."""
     return rng.choice(ASYMMETRIC) if rng.random() < 0.85 else rng.choice(tuple(SYMMETRIC))
@@ -87,7 +97,7 @@ def _draw_sign(rng: random.Random, page: _Page, words: bool = False) -> Scene:
     kind = "word" if words else "sign"
     return Scene(
         kind, page.finish(), QUESTIONS[kind], text, box, False, SYMMETRIC.get(text, ()),
-        f"{kind}|{text}|{places}|{page.style_key}", {"main": text},
+        f"{kind}|{text}|{places}|{page.style_key}", {"main": text, "height": height / page.size},
     )  # fmt: skip
 
 
