@@ -93,7 +93,7 @@ def measured(sandbox, sample, codes, answer=None):
     [
         (ABOVE, 0.01, 0.20, "confirmed"), (ABOVE, -0.05, 0.20, "inconclusive"), (ABOVE, -0.20, -0.01, "not confirmed"),
         (ABOVE, -0.01, 0.015, "not confirmed"), (ABOVE, -0.01, 0.02, "inconclusive"), (ABOVE, 0.0, 0.0, "not confirmed"),
-        (ABOVE, 0.001, 0.01, "confirmed"), (replace(ABOVE, margin=0.0), 0.0, 0.0, "inconclusive"),
+        (ABOVE, 0.001, 0.01, "not confirmed"), (replace(ABOVE, margin=0.0), 0.0, 0.0, "inconclusive"),
         (BELOW, 0.0, 0.04, "confirmed"), (BELOW, 0.0, 0.06, "inconclusive"), (BELOW, 0.06, 0.20, "not confirmed"),
         (BELOW, 0.035, 0.06, "not confirmed"), (BELOW, 0.05, 0.05, "not confirmed"),
     ],

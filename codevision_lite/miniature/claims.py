@@ -100,12 +100,12 @@ def judge(part: Part, effect: Effect | None) -> PartResult:
     assert effect.low is not None and effect.high is not None
     sign, limit = (1.0, part.at_least) if part.at_least is not None else (-1.0, -(part.at_most or 0.0))
     low, high = sorted((sign * effect.low, sign * effect.high))  # now the claim is: above the limit
-    if low > limit:
-        return PartResult(part, effect, "confirmed", "the whole interval is on the claimed side")
     if high < limit:
         return PartResult(part, effect, "not confirmed", "the whole interval is on the other side")
     if high < limit + part.margin:
         return PartResult(part, effect, "not confirmed", "an effect as large as the margin is excluded")
+    if low > limit:
+        return PartResult(part, effect, "confirmed", "the whole interval is on the claimed side")
     return PartResult(part, effect, "inconclusive", "the interval holds both sides")
 
 

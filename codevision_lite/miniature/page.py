@@ -29,8 +29,8 @@ _LABELS = {
     "orientations": "turned, mean of five", "all": "all conditions", "trained_on": "conditions of the training data",
 }  # fmt: skip
 _HOW = (
-    "A claim is confirmed when the whole 95 % interval of every part lies on the claimed side (shaded), not confirmed when one lies on "
-    "the other side or short of the margin (dotted), else inconclusive. The tests were fixed in the recipe before the runs. "
+    "A claim is not confirmed when the 95 % interval of a part lies on the other side or short of the margin (dotted), confirmed when all lie "
+    "on the claimed side (shaded), else inconclusive. The tests were fixed in the recipe before the runs. "
 )
 _ONE_SEED = "One seed: intervals are over items, and say nothing of another training run."
 _SEEDS = "Intervals: Student's t over the seeds that have all arms of the part; with one such seed, over items."
@@ -149,7 +149,7 @@ def _training(plan: Miniature) -> str:
         f'<line class="key a{i % COLOURS}" x1="0" x2="34" y1="5" y2="5" stroke-width="3"/></svg>{escape(arm)}</label>'
         for i, arm in enumerate(plan.arms)
     )
-    note = "Bold: running mean over the seeds; faint: each seed. Rollouts of training, at temperature 1."
+    note = f"Bold: running mean over the seeds; faint: each seed. Rollouts of training, at temperature {plan.recipe.rl.temperature:g}."
     choice = f'<fieldset class="arms"><legend class="note">{note} Shown arms:</legend>{keys}</fieldset>'
     return f'{choice}<div class="over-steps">{figures}</div>'
 
