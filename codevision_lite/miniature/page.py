@@ -29,8 +29,8 @@ _LABELS = {
     "orientations": "turned, mean of five", "all": "all conditions", "trained_on": "conditions of the training data",
 }  # fmt: skip
 _HOW = (
-    "A claim is not confirmed when the 95 % interval of a part lies on the other side or short of the margin (dotted), confirmed when all lie "
-    "on the claimed side (shaded), else inconclusive. The tests were fixed in the recipe before the runs. "
+    "A claim is not confirmed when the 95 % interval of a part lies on the other side or short of the margin (dotted), confirmed when all "
+    "lie on the claimed side (shaded), else inconclusive. The tests were fixed in the recipe before the runs. "
 )
 _ONE_SEED = "One seed: intervals are over items, and say nothing of another training run."
 _SEEDS = "Intervals: Student's t over the seeds that have all arms of the part; with one such seed, over items."
