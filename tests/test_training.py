@@ -143,7 +143,7 @@ def test_micro_batches_of_like_lengths_hold_less_and_learn_the_same(tmp_path, ti
         return weights(model, lora=True), [(r["loss"], r["grad_norm"]) for r in read_jsonl(log.metrics)], sum(widths)
 
     (ours, our_log, our_width), (stock, stock_log, stock_width) = train("by length"), train("as drawn")
-    assert our_width < 0.85 * stock_width
+    assert our_width < 0.9 * stock_width
     assert our_log == [pytest.approx(row, rel=1e-4) for row in stock_log]
     for name, tensor in stock.items():
         assert torch.allclose(tensor, ours[name], atol=2e-5), name
