@@ -22,7 +22,7 @@ from codevision_lite.reward import RewardConfig, score
 from codevision_lite.synth.glyphs import ASYMMETRIC, FACES, SYMMETRIC, WORDS, ink_mask
 from codevision_lite.synth.gold import Gold, make_golds, replay, restores
 from codevision_lite.synth.samples import CONDITIONS, SPLITS, make_item, make_items, split_of
-from codevision_lite.synth.signs import CANVASES, KINDS, draw_scene
+from codevision_lite.synth.signs import CANVASES, KINDS, draw_scene, is_clear
 from codevision_lite.synth.signs_scripts import HOW_TURNED, write_script
 
 EVEN = dict.fromkeys(CONDITIONS, 1.0)
@@ -134,6 +134,15 @@ def test_symbols_are_as_symmetric_as_they_claim(face, text):
         change = np.abs(turned - ink).mean() / ink.mean()
         claimed = op in SYMMETRIC.get(text, ())
         assert change < 0.4 if claimed else change > 0.08, f"{op}: {change:.2f}"
+
+
+def test_signs_that_cannot_be_told_are_drawn_but_are_no_items():
+    rng = random.Random(0)
+    drawn = [draw_scene(rng, "sign") for _ in range(100)]
+    assert {is_clear(scene) for scene in drawn} == {True, False}
+    items = [make_item(rng, "test", "rotate_90").scene for _ in range(200)]
+    assert all(map(is_clear, items))
+    assert {scene.answer for scene in items if scene.kind == "sign"} == {"F", "P", "R", "2", "7", "y", "?"}, "a turned A might be a V"
 
 
 @pytest.mark.parametrize("kind", KINDS)
