@@ -137,13 +137,13 @@ def test_micro_batches_of_like_lengths_hold_less_and_learn_the_same(tmp_path, ti
             if name == "as drawn":
                 patch.setattr(sft, "estimated_length", lambda *_: 0.0)
             model, processor = load_for_training(config(tiny_folder), seed=0)
-            recipe = Recipe(sft=SFTStage(steps=3, batch=8, micro_batch=2, learning_rate=1e-3), model=config(tiny_folder))
+            recipe = Recipe(sft=SFTStage(steps=3, batch=24, micro_batch=2, learning_rate=1e-3), model=config(tiny_folder))
             log = StepLog("sft", 3, tmp_path / name / "metrics.jsonl")
             train_sft(model, processor, rows, recipe, tmp_path / name, [log])
         return weights(model, lora=True), [(r["loss"], r["grad_norm"]) for r in read_jsonl(log.metrics)], sum(widths)
 
     (ours, our_log, our_width), (stock, stock_log, stock_width) = train("by length"), train("as drawn")
-    assert our_width < 0.9 * stock_width
+    assert our_width < 0.85 * stock_width
     assert our_log == [pytest.approx(row, rel=1e-4) for row in stock_log]
     for name, tensor in stock.items():
         assert torch.allclose(tensor, ours[name], atol=2e-5), name
