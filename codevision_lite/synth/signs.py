@@ -22,7 +22,8 @@ KIND_WEIGHTS = (0.34, 0.18, 0.18, 0.05, 0.20, 0.05)
 INKS = ((20, 20, 20), (150, 20, 30), (20, 60, 150), (10, 100, 50), (110, 30, 120), (150, 80, 0))
 PAPERS = ((255, 255, 255), (245, 240, 225), (225, 240, 250), (235, 235, 235), (250, 230, 235), (230, 245, 225))
 
-# The tiny model names the orientation of these symbols right in three of four pictures and more, if they are large enough.
+# Asked for it, the tiny model names the orientation of these symbols right in three of four pictures and more, if they are large enough;
+# the symmetric ones are there to be left alone.
 # Items are made of these signs alone (samples.py), so that what is learnt from a turned sign isn't hidden by what can't be seen.
 CLEAR_SYMBOLS = ("F", "P", "R", "2", "7", "y", "?", *SYMMETRIC)
 CLEAR_HEIGHT = 0.4  # of the page
