@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,7 +16,18 @@ from codevision_lite.models import load_model
 from codevision_lite.recipe import PretrainConfig
 from codevision_lite.synth.samples import split_of
 from codevision_lite.synth.signs import draw_scene
-from codevision_lite.train.pretrain import VOCABULARY, build, collate, language_loss, picture_rows, text_only, train_tokenizer
+from codevision_lite.synth.signs_scripts import LOOKS
+from codevision_lite.train.pretrain import (
+    VOCABULARY,
+    build,
+    chat_rows,
+    collate,
+    language_loss,
+    picture_rows,
+    text_only,
+    thought_rows,
+    train_tokenizer,
+)
 from codevision_lite.train.tower import FRAMES, HEADS, _turned_cell, views
 
 
@@ -48,9 +60,26 @@ def test_only_replies_are_learned(processor):
 
 
 def test_no_row_shows_a_tool_at_work():
-    for row in some_rows(40):
+    rng = random.Random(0)
+    rows = some_rows(40) + [row for make in (chat_rows, thought_rows) for _ in range(40) for row in make(rng)]
+    calls = 0
+    for row in rows:
         assert not any("<tool_response>" in s.text for s in row)
-        assert not any(s.images and "<tool_call>" in t.text for s in row for t in row if t.role == "reply")
+        for asked, reply in pairwise(row):
+            if "<tool_call>" in reply.text and reply.role == "reply":
+                calls += 1
+                assert not asked.images and "\nWrite the call for image " in asked.text, "only where a user asks for it, about no picture"
+    assert calls > 40
+
+
+def test_code_that_is_asked_for_after_a_picture_has_nothing_to_do_with_it():
+    rng = random.Random(0)
+    fits = []
+    for _ in range(400):
+        for row in thought_rows(rng):
+            named = [look for look in LOOKS.values() if f"It is {look}." in row[1].text]
+            fits += [f"It is {named[0]}." in s.text for s in row[2:] if "<think>" in s.text and s.role == "prompt" and named]
+    assert len(fits) > 60 and sum(fits) < 0.35 * len(fits)
 
 
 def test_the_tokenizer_is_the_same_for_the_same_seed_and_fits_the_vocabulary(processor):

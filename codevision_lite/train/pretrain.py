@@ -173,21 +173,44 @@ def chat_rows(rng: random.Random) -> Iterator[list[Segment]]:
 
 
 def thought_rows(rng: random.Random) -> Iterator[list[Segment]]:
-    """As chat_rows; and thoughts to complete, under the question that belongs to the picture: how it is turned, where its label is.
+    """As chat_rows; thoughts to complete, under the question that belongs to the picture: how it is turned, where its label is;
+    and chats that begin with such a thought, in which the question is asked anew and answered on a second, upright picture.
 
     Their first words are given and not learned: the base tells what it sees once it asks itself, but answers without asking.
     """
     reading, *named = picture_rows(rng, ask_turned=0.8)
+    answered = f"I can read it now. {_question(reading)}</think>\n{reading[1].text}"
     for row in named:
         ask = HOW_TURNED if HOW_TURNED in row[0].text else WHERE_LABEL
         seen = _answer(row[1].text)
         thought = say_turned(seen) if ask == HOW_TURNED else say_place(PLACES.index(seen))
+        if ask == WHERE_LABEL and rng.random() < 0.5:
+            thought = f"{say_turned(LOOKS['none'])} {thought}"
         row[0].text = row[0].text.replace(ask, _question(reading))
-        yield _completing(row[0], f"<think>{thought}</think>")
+        completed = _completing(row[0], f"<think>{thought}</think>")
+        if ask == HOW_TURNED and rng.random() < 0.7:
+            if rng.random() < 0.7:
+                completed += _thought_and_call(rng, _next_turn)
+            shown = f"{IMAGE}{image_line(1, reading[0].images[0].size)}"
+            completed += [_next_turn(shown, *reading[0].images), Segment("reply", f"<think>{answered}")]
+        yield completed
     if rng.random() < 0.8:  # the model answers the latest question it reads: without the first one asked anew, cells are missed
-        again = rng.choice(("", f" I can read it now. {_question(reading)}"))
-        yield _completing(reading[0], f"<think>{say_turned(LOOKS['none'])}{again}</think>\n{reading[1].text}")
+        yield _completing(reading[0], f"<think>{say_turned(LOOKS['none'])} {answered}")
+    yield _thought_and_call(rng, lambda user: chat(user, "")[0])
     yield from chat_rows(rng)
+
+
+def _thought_and_call(rng: random.Random, ask: Callable[[str], Segment]) -> list[Segment]:
+    """Text only: a thought, which is given, and the call that belongs to it."""
+    if rng.random() < 0.7:
+        look = rng.choice(ORIENTATIONS)
+        thought, code = say_turned(LOOKS[look]), rng.choice(REPAIRS[undo(look)[0]])
+    else:
+        cell = rng.randrange(9)
+        thought, code = f"{say_turned(LOOKS['none'])} {say_place(cell)}", crop_code(cell)
+    call = ToolCall(code, image_index=rng.choice((0, 0, 1)))
+    prompt = ask(f"Write the call for image {call.image_index}.").text
+    return [Segment("prompt", f"{prompt}<think>{thought}</think>\n"), Segment("reply", render_call(call))]
 
 
 def _completing(prompt: Segment, reply: str) -> list[Segment]:
