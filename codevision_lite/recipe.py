@@ -209,7 +209,7 @@ class PretrainConfig:
     chat_steps: int = 1500
     chat_batch: int = 48
     chat_lr: float = 1.2e-3
-    thought_steps: int = 500  # batches as in chat
+    thought_steps: int = 700  # batches as in chat
     thought_lr: float = 8e-4
 
     def __post_init__(self) -> None:

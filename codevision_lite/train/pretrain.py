@@ -191,13 +191,17 @@ def thought_rows(rng: random.Random) -> Iterator[list[Segment]]:
         if ask == HOW_TURNED and rng.random() < 0.7:
             if rng.random() < 0.7:
                 completed += _thought_and_call(rng, _next_turn)
-            shown = f"{IMAGE}{image_line(1, reading[0].images[0].size)}"
-            completed += [_next_turn(shown, *reading[0].images), Segment("reply", f"<think>{answered}")]
+            for later in (*(other for other in named if other is not row), reading):  # of a page with a small label: page, then label
+                (image,) = later[0].images
+                shown = f"{IMAGE}{image_line(sum(len(s.images) for s in completed), image.size)}"
+                reply = answered if later is reading else say_place(PLACES.index(_answer(later[1].text))) + "</think>"
+                completed += [_next_turn(shown, image), Segment("reply", f"<think>{reply}")]
         yield completed
     if rng.random() < 0.8:  # the model answers the latest question it reads: without the first one asked anew, cells are missed
         yield _completing(reading[0], f"<think>{say_turned(LOOKS['none'])} {answered}")
     yield _thought_and_call(rng, lambda user: chat(user, "")[0])
-    yield from chat_rows(rng)
+    if rng.random() < 0.5:
+        yield from chat_rows(rng)
 
 
 def _thought_and_call(rng: random.Random, ask: Callable[[str], Segment]) -> list[Segment]:
