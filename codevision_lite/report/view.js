@@ -127,7 +127,7 @@ function listed(place) {
     role: "option", id: `row-${shown[place]}`, style: `top:${place * ROW}px`, "aria-selected": String(place === at),
     "aria-setsize": shown.length, "aria-posinset": place + 1,
   },
-    file ? el("img", { src: file[0], alt: "", loading: "lazy", decoding: "async" }) : el("span.blank"),
+    file ? el("img", { src: file[0], alt: "", decoding: "async" }) : el("span.blank"),
     el("div.what", {}, el("p", {}, marks, sample.question), el("p.facts", {}, facts)),
     el("div.result", {},
       el("p", {}, end.answer == null ? "–" : el("b", {}, end.answer)),
