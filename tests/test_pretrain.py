@@ -60,6 +60,8 @@ def test_only_replies_are_learned(processor):
 
 
 def test_no_row_shows_a_tool_at_work():
+    for row in some_rows(40):
+        assert not any(s.images and "<tool_call>" in t.text for s in row for t in row if t.role == "reply")
     rng = random.Random(0)
     rows = some_rows(40) + [row for make in (chat_rows, thought_rows) for _ in range(40) for row in make(rng)]
     calls = 0
