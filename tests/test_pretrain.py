@@ -10,6 +10,7 @@ import pytest
 import torch
 from pictures import picture
 from tiny_model import ask
+from torch.utils.data import DataLoader
 
 from codevision_lite.geometry import ORIENTATIONS, apply_op
 from codevision_lite.models import load_model
@@ -18,7 +19,10 @@ from codevision_lite.synth.samples import split_of
 from codevision_lite.synth.signs import draw_scene
 from codevision_lite.synth.signs_scripts import LOOKS
 from codevision_lite.train.pretrain import (
+    PARTS,
     VOCABULARY,
+    Phase,
+    _Rows,
     build,
     chat_rows,
     collate,
@@ -82,6 +86,16 @@ def test_code_that_is_asked_for_after_a_picture_has_nothing_to_do_with_it():
             named = [look for look in LOOKS.values() if f"It is {look}." in row[1].text]
             fits += [f"It is {named[0]}." in s.text for s in row[2:] if "<think>" in s.text and s.role == "prompt" and named]
     assert len(fits) > 60 and sum(fits) < 0.35 * len(fits)
+
+
+def test_several_processes_draw_what_one_draws_in_the_same_order(processor):
+    phase = Phase("thoughts", 7, 8, 1e-3, thought_rows)
+    batches = [list(DataLoader(_Rows(processor, PretrainConfig(), phase, 2), batch_size=None, num_workers=n)) for n in (0, 3)]
+    whole = list(_Rows(processor, PretrainConfig(), phase, 2, parts=1))
+    assert [len(b) for b in batches] == [5, 5] and all(len(parts) == PARTS for parts in batches[0])
+    for one, several, (all_rows,) in zip(*batches, whole, strict=True):
+        assert all(torch.equal(a[name], b[name]) for a, b in zip(one, several, strict=True) for name in ("input_ids", "positions"))
+        assert sum(int(part["mask"].sum()) for part in one) == int(all_rows["mask"].sum()), "a GPU's one part holds the same rows"
 
 
 def test_the_tokenizer_is_the_same_for_the_same_seed_and_fits_the_vocabulary(processor):

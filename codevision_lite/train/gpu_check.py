@@ -32,7 +32,7 @@ _COMMAND = (sys.executable, "-c", "import sys; from codevision_lite.cli import m
 
 @dataclass(frozen=True)
 class Piece:
-    """One process. `minutes` are expected on a GPU of 2022 or newer, not measured yet."""
+    """One process. `minutes` are expected on a GPU of 2022 or newer; those of weights were measured, rollouts take longer."""
 
     name: str
     kind: Literal["weights", "model", "learning", "rollouts"]
@@ -91,7 +91,8 @@ def check(names: Sequence[str], out: Path, work: Path, cpu: bool) -> bool:
         print("on a CPU: every piece's code runs, in small; its numbers say nothing about a GPU", flush=True)
     for piece in pieces:
         result = read_result(out, piece)
-        if result.get("status") == "ok" and result.get("small", False) == cpu:
+        there = piece.kind != "weights" or (weights_folder(work, piece, cpu) / "config.json").exists()
+        if result.get("status") == "ok" and result.get("small", False) == cpu and there:
             print(f"{piece.name}: done before", flush=True)
             continue
         print(f"{piece.name}: {piece.what} ...", flush=True)
@@ -165,7 +166,7 @@ def run_inside(name: str, out: Path, work: Path, cpu: bool) -> None:
         numbers.update(more)
         write_result(out, piece, numbers)
 
-    known = f"weights-{piece.known[-2:]}{'-small' if cpu else ''}"
+    weights = weights_folder(work, piece, cpu)
     if piece.kind == "rollouts":
         save({"what": piece.what, **_context(piece)})
         _bench_rollouts(out, cpu, save)
@@ -177,7 +178,7 @@ def run_inside(name: str, out: Path, work: Path, cpu: bool) -> None:
     if piece.kind == "weights":
         from codevision_lite.train.random_model import write_random_model
 
-        folder = write_random_model(work / known, piece.known, small=cpu)
+        folder = write_random_model(weights, piece.known, small=cpu)
         save({"disk_gib": round(sum(p.stat().st_size for p in folder.iterdir()) / 2**30, 3)})
         return
     from codevision_lite.train import gpu_pieces
@@ -185,11 +186,16 @@ def run_inside(name: str, out: Path, work: Path, cpu: bool) -> None:
     if piece.kind == "learning":
         gpu_pieces.run_learning_piece(_fresh(work / piece.name), save, short=cpu)
         return
-    if not (work / known / "config.json").exists():
-        raise UserError(f"{work / known} is not there yet. Make it with: codevision-lite gpu-check --piece weights-{piece.known[-2:]}")
+    if not (weights / "config.json").exists():
+        raise UserError(f"{weights} is not there yet. Make it with: codevision-lite gpu-check --piece weights-{piece.known[-2:]}")
     gpu_pieces.cap_memory(piece.gib)
-    recipe = gpu_pieces.model_recipe(work / known, _fresh(work / piece.name), piece.backend, small=cpu)
+    recipe = gpu_pieces.model_recipe(weights, _fresh(work / piece.name), piece.backend, small=cpu)
     gpu_pieces.run_model_piece(recipe, save)
+
+
+def weights_folder(work: Path, piece: Piece, small: bool) -> Path:
+    """Of the random weights that a piece writes or reads."""
+    return work / f"weights-{piece.known[-2:]}{'-small' if small else ''}"
 
 
 def _fresh(folder: Path) -> Path:

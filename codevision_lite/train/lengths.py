@@ -81,8 +81,11 @@ def by_length(batches: Sequence[dict[str, Any]], n: int | None = None) -> list[d
         if isinstance(value, list):
             together = [row for column in columns for row in column]
             rows[name] = [together[i] for i in order.tolist()]
+        elif isinstance(value, torch.Tensor) and value.ndim:
+            column = torch.cat(columns)
+            rows[name] = column[order.to(column.device)]  # on a GPU some of TRL's columns stay in host memory
         else:
-            rows[name] = torch.cat(columns)[order] if isinstance(value, torch.Tensor) and value.ndim else value
+            rows[name] = value
     return [unsplit_pixel_values_by_grid(batch) for batch in split_tensor_dict(rows, n or len(batches))]
 
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -49,7 +49,7 @@ from codevision_lite.synth.signs_scripts import (
     say_place,
     say_turned,
 )
-from codevision_lite.train.tower import save_checkpoint, tower_tokens, train_tower
+from codevision_lite.train.tower import loader, own_steps, save_checkpoint, tower_tokens, train_tower
 
 logger = logging.getLogger(__name__)
 
@@ -350,14 +350,18 @@ class Phase:
     rows: Callable[[random.Random], Iterator[list[Segment]]]
 
 
+PICTURE_SHARE = 0.7
+PARTS = 4  # of a batch on a CPU, which would compute its padding; on a GPU a batch is one part
+
+
 class _Rows(IterableDataset):
     """Batch number `step` depends on the seed, the phase and the step alone, so a resumed run sees the same rows."""
 
-    def __init__(self, processor: PictureProcessor, config: PretrainConfig, phase: Phase, start: int):
-        self.processor, self.config, self.phase, self.start = processor, config, phase, start
+    def __init__(self, processor: PictureProcessor, config: PretrainConfig, phase: Phase, start: int, parts: int = PARTS):
+        self.processor, self.config, self.phase, self.start, self.parts = processor, config, phase, start, parts
 
     def __iter__(self) -> Iterator[list[dict[str, torch.Tensor]]]:
-        for step in range(self.start, self.phase.steps):
+        for step in own_steps(self.start, self.phase.steps):
             rng = random.Random(f"{self.config.seed}/{self.phase.name}/{step}")
             n_pictures = round(self.phase.batch * PICTURE_SHARE)
             rows = [text_only(rng) for _ in range(self.phase.batch - n_pictures)]
@@ -365,12 +369,8 @@ class _Rows(IterableDataset):
                 rows.extend(self.phase.rows(rng))
             # Rows of like lengths together: half of a common batch would be padding.
             rows = sorted(rows[: self.phase.batch], key=lambda row: sum(len(s.text) for s in row))
-            part = math.ceil(self.phase.batch / PARTS)
+            part = math.ceil(self.phase.batch / self.parts)
             yield [collate(self.processor, rows[at : at + part]) for at in range(0, len(rows), part)]
-
-
-PICTURE_SHARE = 0.7
-PARTS = 4
 
 
 def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str, torch.Tensor]:
@@ -428,17 +428,18 @@ def train_language(
 ) -> None:
     """Train the language model and the tower's merger; the tower's blocks stay frozen. Resumes from `checkpoint`."""
     torch.manual_seed(config.seed)
+    device = model.device
     model.model.visual.requires_grad_(False)
     model.model.visual.merger.requires_grad_(True)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=phase.learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
     start = 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    data = iter(DataLoader(_Rows(processor, config, phase, start), batch_size=None, num_workers=1, prefetch_factor=8))
+    data = iter(loader(_Rows(processor, config, phase, start, PARTS if device.type == "cpu" else 1), device))
     began = time.time()
     losses, exact = [], []
     for step in range(start, phase.steps):
@@ -452,8 +453,9 @@ def train_language(
         losses.append(0.0)
         rights = []
         for part, n in zip(parts, n_tokens, strict=True):
-            with torch.autocast("cpu", torch.bfloat16):
-                loss, right = language_loss(model, part)
+            on_device = {name: None if values is None else values.to(device) for name, values in part.items()}
+            with torch.autocast(device.type, torch.bfloat16):
+                loss, right = language_loss(model, on_device)
             loss = loss * (n / sum(n_tokens))
             loss.backward()
             losses[-1] += loss.item()
@@ -481,6 +483,7 @@ def build(config: PretrainConfig) -> None:
     model = Qwen2_5_VLForConditionalGeneration(build_config(processor.tokenizer))
     model.set_attn_implementation("eager")  # the fused CPU kernel's backward is slower at this size
     _initialise_language(model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     image_processor = processor.image_processor
     train_tower(
         model.model.visual, mean=image_processor.image_mean, std=image_processor.image_std, steps=config.tower_steps,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
 from codevision_lite.geometry import ORIENTATIONS, apply_op
@@ -106,7 +107,7 @@ class _Batches(IterableDataset):
         self.seed, self.start, self.steps, self.batch, self.split_filter = seed, start, steps, batch, split_filter
 
     def __iter__(self):
-        for step in range(self.start, self.steps):
+        for step in own_steps(self.start, self.steps):
             rng = random.Random(f"{self.seed}/{step}")
             rows = [row for _ in range(self.batch // 3) for row in views(rng, step / self.steps, self.split_filter)]
             yield (
@@ -115,10 +116,22 @@ class _Batches(IterableDataset):
             )
 
 
+def own_steps(start: int, steps: int) -> range:
+    """Those of the steps that this process draws: DataLoader asks its workers in turn, so that batches come in order."""
+    worker = get_worker_info()
+    return range(start, steps) if worker is None else range(start + worker.id, steps, worker.num_workers)
+
+
+def loader(batches: IterableDataset, device: torch.device) -> DataLoader:
+    """Draws ahead: by one process on a CPU, whose cores the training needs; for a GPU by as many as there are cores for it."""
+    workers = 1 if device.type == "cpu" else max(1, min(12, (os.cpu_count() or 2) - 2))
+    return DataLoader(batches, batch_size=None, num_workers=workers, prefetch_factor=8)
+
+
 def patches(pictures: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
     """(B, 84, 84, 3) uint8 -> (B, 36, 1176) float32, as Qwen's image processor lays patches out (a test compares)."""
     batch, side = pictures.shape[0], VIEW // 28
-    x = (pictures.float() / 255.0 - torch.tensor(mean)) / torch.tensor(std)
+    x = (pictures.float() / 255.0 - pictures.new_tensor(mean, dtype=torch.float32)) / pictures.new_tensor(std, dtype=torch.float32)
     x = x.permute(0, 3, 1, 2).reshape(batch, 3, side, 2, 14, side, 2, 14)
     x = x.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(batch, side * side * 4, 3, 1, 14, 14)
     return x.expand(-1, -1, -1, 2, -1, -1).reshape(batch, side * side * 4, 1176)
@@ -131,7 +144,7 @@ def tower_tokens(visual: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     (a test compares); valid because 84 px pictures fit one attention window.
     """
     batch, n_patches, _ = pixels.shape
-    grid = torch.tensor([[1, VIEW // 14, VIEW // 14]])
+    grid = torch.tensor([[1, VIEW // 14, VIEW // 14]], device=pixels.device)
     weight = visual.patch_embed.proj.weight
     x = F.linear(pixels, weight.reshape(weight.shape[0], -1))
     cos, sin = _vision_rope(visual, grid, x)
@@ -200,40 +213,41 @@ def train_tower(
     """Train `visual` in place; resumes from `checkpoint`. Returns the accuracy of each head over the last 200 steps."""
     torch.manual_seed(seed)
     _initialise(visual)
-    heads = Heads(visual.config.out_hidden_size)
+    device = next(visual.parameters()).device
+    heads = Heads(visual.config.out_hidden_size).to(device)
     optimizer = torch.optim.AdamW([*visual.parameters(), *heads.parameters()], lr=learning_rate, weight_decay=0.02, betas=(0.9, 0.98))
     start = 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         visual.load_state_dict(state["visual"])
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    data = iter(DataLoader(_Batches(seed, start, steps, batch, split_filter), batch_size=None, num_workers=1, prefetch_factor=8))
-    hits: dict[str, list[float]] = {name: [] for name in HEADS}
+    data = iter(loader(_Batches(seed, start, steps, batch, split_filter), device))
+    hits: dict[str, list[torch.Tensor]] = {name: [] for name in HEADS}
     began = time.time()
     for step in range(start, steps):
         rate = learning_rate * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = rate
         pictures, labels = next(data)
-        with torch.autocast("cpu", torch.bfloat16):
-            out = heads(tower_tokens(visual, patches(pictures, mean, std)))
-        loss = torch.zeros(())
+        with torch.autocast(device.type, torch.bfloat16):
+            out = heads(tower_tokens(visual, patches(pictures.to(device), mean, std)))
+        loss = torch.zeros((), device=device)
         for name, logits in out.items():
             wanted = labels[name].flatten()
-            asked = wanted != -100
-            if asked.any():
-                flat = logits.float().flatten(0, 1)[asked]
-                loss = loss + F.cross_entropy(flat, wanted[asked], label_smoothing=0.02)
-                hits[name].append((flat.argmax(-1) == wanted[asked]).float().mean().item())
+            asked = (wanted != -100).nonzero()[:, 0]
+            if len(asked):
+                flat, right = logits.float().flatten(0, 1)[asked.to(device)], wanted[asked].to(device)
+                loss = loss + F.cross_entropy(flat, right, label_smoothing=0.02)
+                hits[name].append((flat.argmax(-1) == right).float().mean())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([*visual.parameters(), *heads.parameters()], 1.0)
         optimizer.step()
         if (step + 1) % 100 == 0 or step + 1 == steps:
             seconds = (time.time() - began) / (step + 1 - start)
-            accuracy = " ".join(f"{name} {np.mean(hits[name][-100:]):.3f}" for name in HEADS if hits[name])
+            accuracy = " ".join(f"{name} {_mean(hits[name][-100:]):.3f}" for name in HEADS if hits[name])
             print(f"tower {step + 1:05d}/{steps} | loss {loss.item():.3f} | {accuracy} | {seconds:.2f} s/step | "
                   f"eta {seconds * (steps - step - 1) / 60:.0f} min", flush=True)  # fmt: skip
         if (step + 1) % 500 == 0 or step + 1 == steps:
@@ -241,7 +255,11 @@ def train_tower(
                 checkpoint,
                 {"visual": visual.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
             )
-    return {name: float(np.mean(values[-200:])) for name, values in hits.items() if values}
+    return {name: _mean(values[-200:]) for name, values in hits.items() if values}
+
+
+def _mean(values: list[torch.Tensor]) -> float:
+    return torch.stack(values).mean().item()
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
