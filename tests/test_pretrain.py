@@ -21,6 +21,7 @@ from codevision_lite.synth.signs_scripts import LOOKS
 from codevision_lite.train.pretrain import (
     PARTS,
     VOCABULARY,
+    Gaps,
     Phase,
     _Rows,
     build,
@@ -88,8 +89,20 @@ def test_code_that_is_asked_for_after_a_picture_has_nothing_to_do_with_it():
     assert len(fits) > 60 and sum(fits) < 0.35 * len(fits)
 
 
+def test_gaps_move_whole_segments_and_nothing_else(processor):
+    rng = random.Random(0)
+    rows = [next(row for _ in range(100) for row in thought_rows(rng) if len(row) > 4)]
+    plain, moved = collate(processor, rows), collate(processor, rows, Gaps(random.Random(1), 48))
+    assert all(torch.equal(plain[k], moved[k]) for k in ("input_ids", "labels", "mask", "pixels"))
+    shift = (moved["positions"] - plain["positions"])[:, 0]
+    assert torch.equal(shift[0], shift[1]) and torch.equal(shift[0], shift[2]), "a picture keeps its shape"
+    steps = shift[0].diff()
+    assert 0 < (steps > 0).sum() < len(rows[0]) and steps.min() == 0 and steps.max() <= 48
+    assert torch.equal(collate(processor, rows, Gaps(random.Random(1), 0))["positions"], plain["positions"])
+
+
 def test_several_processes_draw_what_one_draws_in_the_same_order(processor):
-    phase = Phase("thoughts", 7, 8, 1e-3, thought_rows)
+    phase = Phase("thoughts", 7, 8, 1e-3, thought_rows, longest_gap=24)
     batches = [list(DataLoader(_Rows(processor, PretrainConfig(), phase, 2), batch_size=None, num_workers=n)) for n in (0, 3)]
     whole = list(_Rows(processor, PretrainConfig(), phase, 2, parts=1))
     assert [len(b) for b in batches] == [5, 5] and all(len(parts) == PARTS for parts in batches[0])

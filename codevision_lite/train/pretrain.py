@@ -12,7 +12,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,8 +189,12 @@ def thought_rows(rng: random.Random) -> Iterator[list[Segment]]:
         row[0].text = row[0].text.replace(ask, _question(reading))
         completed = _completing(row[0], f"<think>{thought}</think>")
         if ask == HOW_TURNED and rng.random() < 0.7:
-            if rng.random() < 0.7:
-                completed += _thought_and_call(rng, _next_turn)
+            for _ in range(rng.choice((0, 1, 1, 2))):
+                if rng.random() < 0.7:
+                    completed += _thought_and_call(rng, _next_turn)
+                else:
+                    user, assistant = _about_code(rng)
+                    completed += [_next_turn(user), Segment("reply", assistant)]
             for later in (*(other for other in named if other is not row), reading):  # of a page with a small label: page, then label
                 (image,) = later[0].images
                 shown = f"{IMAGE}{image_line(sum(len(s.images) for s in completed), image.size)}"
@@ -341,13 +345,14 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of training the language model: its name, length, rate, and how its rows about pictures are made."""
+    """One phase of training the language model: its name, length, rate, and how its rows about pictures are made and spread."""
 
     name: str
     steps: int
     batch: int
     learning_rate: float
     rows: Callable[[random.Random], Iterator[list[Segment]]]
+    longest_gap: int = 0  # positions left out between two segments of a row at most
 
 
 PICTURE_SHARE = 0.7
@@ -370,10 +375,34 @@ class _Rows(IterableDataset):
             # Rows of like lengths together: half of a common batch would be padding.
             rows = sorted(rows[: self.phase.batch], key=lambda row: sum(len(s.text) for s in row))
             part = math.ceil(self.phase.batch / self.parts)
-            yield [collate(self.processor, rows[at : at + part]) for at in range(0, len(rows), part)]
+            gaps = Gaps(rng, self.phase.longest_gap)
+            yield [collate(self.processor, rows[at : at + part], gaps) for at in range(0, len(rows), part)]
 
 
-def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str, torch.Tensor]:
+class Gaps:
+    """Positions left out between the segments of a row, so that what is said again of earlier turns hangs less on how long ago they were.
+
+    Without them a question is asked anew without fault in the chats of these rows, and often wrongly in a trajectory, whose turns have
+    other lengths.
+    """
+
+    SHARE = 0.25  # of the borders; at half of them the base calls tools by itself
+
+    def __init__(self, rng: random.Random, longest: int):
+        """`longest`: positions of a gap at most; 0: no gaps."""
+        self.rng, self.longest = rng, longest
+
+    def __call__(self, lengths: Sequence[int]) -> np.ndarray:
+        """(sum of lengths,) int64: how far each token of segments of these lengths moves."""
+        moved, shifts = 0, []
+        for n in lengths:
+            shifts += [moved] * n
+            if self.longest and self.rng.random() < self.SHARE:
+                moved += self.rng.randint(1, self.longest)
+        return np.array(shifts)
+
+
+def collate(processor: PictureProcessor, rows: list[list[Segment]], gaps: Gaps | None = None) -> dict[str, torch.Tensor]:
     """Right-padded batch: input_ids, labels (replies only, else -100), mask (B, T), positions (3, B, T), pixels (n, 36, 1176)."""
     image_id, merge = processor.image_token_id, processor.image_processor.merge_size
     ids, labels, ropes, images = [], [], [], []
@@ -381,16 +410,18 @@ def collate(processor: PictureProcessor, rows: list[list[Segment]]) -> dict[str,
         pictures = [image for segment in row for image in segment.images]
         inputs = image_inputs(processor, pictures) if pictures else None
         grids = torch.zeros(0, 3, dtype=torch.long) if inputs is None else inputs.grid_thw
-        at, tokens, learned = 0, [], []
+        at, tokens, learned, lengths = 0, [], [], []
         for segment in row:
             n = len(segment.images)
             new = encode_segment(processor, segment, grids[at : at + n] if n else None)
             at += n
             tokens += new
+            lengths.append(len(new))
             learned += new if segment.role == "reply" else [-100] * len(new)
         ids.append(tokens)
         labels.append(learned)
-        ropes.append(rope_positions(tokens, grids.numpy(), image_id, merge))
+        positions = rope_positions(tokens, grids.numpy(), image_id, merge)
+        ropes.append(positions if gaps is None else positions + gaps(lengths))
         if inputs is not None:
             images.append(inputs.pixel_values.reshape(len(pictures), -1, inputs.pixel_values.shape[-1]))
     width = max(map(len, ids))
@@ -493,7 +524,7 @@ def build(config: PretrainConfig) -> None:
     phases = (
         Phase("language", config.language_steps, config.language_batch, config.language_lr, picture_rows),
         Phase("chat", config.chat_steps, config.chat_batch, config.chat_lr, chat_rows),
-        Phase("thoughts", config.thought_steps, config.chat_batch, config.thought_lr, thought_rows),
+        Phase("thoughts", config.thought_steps, config.chat_batch, config.thought_lr, thought_rows, longest_gap=24),
     )
     for phase in phases:
         train_language(model, processor, config, phase, work / f"{phase.name}.pt")
