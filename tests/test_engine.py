@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from pictures import picture, sample
@@ -297,6 +300,20 @@ def test_a_step_as_on_a_gpu_sees_written_columns_alone_and_says_the_same(model, 
     assert set(widths) == {0} and set(masks) == {2, 4}
     assert list(map(token_ids, usual)) == list(map(token_ids, windowed))
     assert (sampled(usual) - sampled(windowed)).abs().max() < 1e-4
+
+
+def test_what_is_forgotten_gives_its_memory_back_at_once(model, processor):
+    """Not when Python's collector comes by: on a GPU the caches of many rollouts would lie side by side until then."""
+    engine = HFModel(model, processor)
+    gc.disable()
+    try:
+        converse(engine, prompts(), shown(), max_new_tokens=4)
+        held = [weakref.ref(t) for t in engine._kv.tensors]
+        assert held and all(ref() is not None for ref in held)
+        engine.forget()
+        assert all(ref() is None for ref in held)
+    finally:
+        gc.enable()
 
 
 def test_dialogues_join_while_others_are_decoded(model, processor):

@@ -69,6 +69,7 @@ class HFModel:
         self._check_every = GPU_CHECK_EVERY if self._on_gpu else 1
         self._pictures = PictureFeatures(model, processor)
         self._is_open = False
+        self._kv: RowCache | None = None
         self.seconds = {"prefill": 0.0, "decode": 0.0}  # spent so far
         self.reseed(seed)
         self.forget()
@@ -82,6 +83,8 @@ class HFModel:
         self._rows: dict[int, _Row] = {}  # by id(dialogue); they hold the dialogue, so ids stay its own
         self._ready: list[_Row] = []  # to be prefilled
         self._decoding: list[_Row] = []  # in the order of the slots of _kv
+        if self._kv is not None:
+            self._kv.clear()
         self._kv = RowCache(self.model.config.text_config.num_hidden_layers, windowed=self._on_gpu)
         self._last_prompt: tuple[Any, list[torch.Tensor], torch.Tensor] | None = None  # key, keys and values, logits
         self._pictures.forget()

@@ -53,6 +53,12 @@ class RowCache:
     def n_bytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in self.tensors if t is not None)
 
+    def clear(self) -> None:
+        """Give all memory back. It must be asked for: layers and rows refer to each other, so that the buffers would stay until
+        Python's collector comes by, which is many rollouts later."""
+        self.tensors = [None] * len(self.tensors)
+        self.cache.layers.clear()
+
     def join(self, rows: Sequence[tuple[Slot | None, int]]) -> list[Slot]:
         """Let rows be decoded, in the slots after those that are; each has so many new columns at its end, which `prefilling` or
         `write` has to fill. None: a new row."""
