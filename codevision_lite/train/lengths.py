@@ -82,8 +82,7 @@ def by_length(batches: Sequence[dict[str, Any]], n: int | None = None) -> list[d
             together = [row for column in columns for row in column]
             rows[name] = [together[i] for i in order.tolist()]
         elif isinstance(value, torch.Tensor) and value.ndim:
-            column = torch.cat(columns)
-            rows[name] = column[order.to(column.device)]  # on a GPU some of TRL's columns stay in host memory
+            rows[name] = torch.cat(columns).to(order.device)[order]  # on a GPU not all of TRL's columns are there
         else:
             rows[name] = value
     return [unsplit_pixel_values_by_grid(batch) for batch in split_tensor_dict(rows, n or len(batches))]
