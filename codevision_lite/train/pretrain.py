@@ -386,7 +386,7 @@ class Gaps:
     other lengths.
     """
 
-    SHARE = 0.25  # of the borders; at half of them the base calls tools by itself
+    SHARE = 0.25  # of the borders; with half of them and gaps twice as long the base calls tools by itself
 
     def __init__(self, rng: random.Random, longest: int):
         """`longest`: positions of a gap at most; 0: no gaps."""
