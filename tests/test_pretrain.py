@@ -111,6 +111,18 @@ def test_several_processes_draw_what_one_draws_in_the_same_order(processor):
         assert sum(int(part["mask"].sum()) for part in one) == int(all_rows["mask"].sum()), "a GPU's one part holds the same rows"
 
 
+def test_pictures_that_are_seen_ahead_change_no_number(model, processor):
+    phase = Phase("chat", 1, 16, 1e-3, chat_rows)
+    (plain,), (ahead,) = ([*_Rows(processor, PretrainConfig(), phase, 0, frozen=tower)] for tower in (None, model.model.visual))
+    n_pictures = 0
+    for one, other in zip(plain, ahead, strict=True):
+        assert other["pixels"] is None
+        n_pictures += len(other.get("states", ()))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert language_loss(model, one)[0].item() == language_loss(model, other)[0].item()
+    assert n_pictures > 10
+
+
 def test_the_tokenizer_is_the_same_for_the_same_seed_and_fits_the_vocabulary(processor):
     assert train_tokenizer(0).get_vocab() == processor.tokenizer.get_vocab()
     assert len(processor.tokenizer) <= VOCABULARY

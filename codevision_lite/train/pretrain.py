@@ -29,7 +29,7 @@ from codevision_lite.damage import damage_image, undo
 from codevision_lite.geometry import ORIENTATIONS
 from codevision_lite.models import Segment
 from codevision_lite.models.encoding import encode_segment, image_inputs, rope_positions
-from codevision_lite.models.load import PictureProcessor, release_freed_memory
+from codevision_lite.models.load import PictureProcessor, keep_freed_memory, release_freed_memory
 from codevision_lite.protocol import CHAT_TEMPLATE, IMAGE, RESPONSE_TEMPLATE, image_line, render_call, render_prompt, system_text
 from codevision_lite.recipe import PretrainConfig
 from codevision_lite.records import ToolCall
@@ -49,7 +49,7 @@ from codevision_lite.synth.signs_scripts import (
     say_place,
     say_turned,
 )
-from codevision_lite.train.tower import loader, own_steps, save_checkpoint, tower_tokens, train_tower
+from codevision_lite.train.tower import loader, merged_tokens, own_steps, save_checkpoint, tower_states, train_tower
 
 logger = logging.getLogger(__name__)
 
@@ -362,8 +362,13 @@ PARTS = 4  # of a batch on a CPU, which would compute its padding; on a GPU a ba
 class _Rows(IterableDataset):
     """Batch number `step` depends on the seed, the phase and the step alone, so a resumed run sees the same rows."""
 
-    def __init__(self, processor: PictureProcessor, config: PretrainConfig, phase: Phase, start: int, parts: int = PARTS):
+    def __init__(
+        self, processor: PictureProcessor, config: PretrainConfig, phase: Phase, start: int, parts: int = PARTS,
+        frozen: torch.nn.Module | None = None,
+    ):  # fmt: skip
+        """`frozen`: the tower, whose blocks do not learn and can see the pictures here, ahead of the training."""
         self.processor, self.config, self.phase, self.start, self.parts = processor, config, phase, start, parts
+        self.frozen = frozen
 
     def __iter__(self) -> Iterator[list[dict[str, torch.Tensor]]]:
         for step in own_steps(self.start, self.phase.steps):
@@ -376,7 +381,14 @@ class _Rows(IterableDataset):
             rows = sorted(rows[: self.phase.batch], key=lambda row: sum(len(s.text) for s in row))
             part = math.ceil(self.phase.batch / self.parts)
             gaps = Gaps(rng, self.phase.longest_gap)
-            yield [collate(self.processor, rows[at : at + part], gaps) for at in range(0, len(rows), part)]
+            yield [self._seen(collate(self.processor, rows[at : at + part], gaps)) for at in range(0, len(rows), part)]
+
+    def _seen(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The batch with `states` in place of `pixels`."""
+        if self.frozen is None or batch["pixels"] is None:
+            return batch
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return {**batch, "pixels": None, "states": tower_states(self.frozen, batch["pixels"])}
 
 
 class Gaps:
@@ -442,8 +454,11 @@ def language_loss(model: Qwen2_5_VLForConditionalGeneration, batch: dict[str, to
     """(mean cross-entropy of reply tokens, for each row whether every token of its replies is the most likely one)."""
     inner = model.model
     embeds = inner.language_model.embed_tokens(batch["input_ids"])
+    states = batch.get("states")
     if batch["pixels"] is not None:
-        pictures = tower_tokens(inner.visual, batch["pixels"]).flatten(0, 1)
+        states = tower_states(inner.visual, batch["pixels"])
+    if states is not None:
+        pictures = merged_tokens(inner.visual, states).flatten(0, 1)
         embeds = embeds.masked_scatter((batch["input_ids"] == model.config.image_token_id)[..., None], pictures.to(embeds.dtype))
     out = inner.language_model(inputs_embeds=embeds, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False)
     targets = batch["labels"][:, 1:]
@@ -470,7 +485,11 @@ def train_language(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    data = iter(loader(_Rows(processor, config, phase, start, PARTS if device.type == "cpu" else 1), device))
+    if device.type == "cpu":
+        rows = _Rows(processor, config, phase, start, frozen=model.model.visual)
+    else:
+        rows = _Rows(processor, config, phase, start, parts=1)
+    data = iter(loader(rows, device))
     began = time.time()
     losses, exact = [], []
     for step in range(start, phase.steps):
@@ -509,6 +528,7 @@ def build(config: PretrainConfig) -> None:
     """Train and write the base model folder (bf16 weights, processor files); resumes from checkpoints in the work folder."""
     out, work = Path(config.out_folder), Path(config.work_folder)
     torch.set_num_threads(1)
+    keep_freed_memory()
     processor = build_processor(train_tokenizer(config.seed))
     torch.manual_seed(config.seed)
     model = Qwen2_5_VLForConditionalGeneration(build_config(processor.tokenizer))

@@ -138,7 +138,12 @@ def patches(pictures: torch.Tensor, mean: list[float], std: list[float]) -> torc
 
 
 def tower_tokens(visual: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-    """(B, 36, 1176) -> (B, 9, D): the tower's own layers on equal-sized pictures in one batch.
+    """(B, 36, 1176) -> (B, 9, D): the tower's own layers on equal-sized pictures in one batch."""
+    return merged_tokens(visual, tower_states(visual, pixels))
+
+
+def tower_states(visual: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """(B, 36, 1176) -> (B, 36, D of the tower): its blocks without the merger.
 
     The stock forward attends picture by picture, which on a CPU costs more than all its matrix products. Same numbers
     (a test compares); valid because 84 px pictures fit one attention window.
@@ -156,7 +161,13 @@ def tower_tokens(visual: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
         y = _attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         x = x + block.attn.proj(y.transpose(1, 2).reshape(batch, n_patches, -1))
         x = x + block.mlp(block.norm2(x))
-    return visual.merger(x.reshape(batch * n_patches, -1)).reshape(batch, n_patches // 4, -1)
+    return x
+
+
+def merged_tokens(visual: nn.Module, states: torch.Tensor) -> torch.Tensor:
+    """(B, 36, D of the tower) -> (B, 9, D): one token for each 2 x 2 patches."""
+    batch, n_patches, _ = states.shape
+    return visual.merger(states.reshape(batch * n_patches, -1)).reshape(batch, n_patches // 4, -1)
 
 
 def _vision_rope(visual: nn.Module, grid: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
