@@ -27,7 +27,6 @@ from transformers import TrainerCallback
 from codevision_lite.agent import AgentLimits, Episode, run_episodes
 from codevision_lite.files import append_jsonl
 from codevision_lite.models.hf import VISION_TOKENS, HFModel
-from codevision_lite.models.load import release_freed_memory
 from codevision_lite.recipe import Recipe, RLStage
 from codevision_lite.records import Sample, Trajectory
 from codevision_lite.reward import RewardConfig, score_group
@@ -63,7 +62,6 @@ class AgentRollouts:
         started = time.perf_counter()
         episodes = run_episodes(self.rollout_model, self.rollout_sandbox, [e.sample for e in environments], self.rollout_limits)
         self.rollout_model.forget()
-        release_freed_memory()
         for environment, episode in zip(environments, episodes, strict=True):
             environment.trajectory = episode.trajectory()
         parts = [split_episode(episode) for episode in episodes]
