@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -415,6 +416,24 @@ def test_a_report_is_written_from_the_folders_alone(experiment, capsys):
     assert 'src="http' not in page and page.count("<svg") >= 2 + 6 and page.count("<section") >= 6
     printed = capsys.readouterr().out
     assert str(folder / "report.html") in printed and max(map(len, printed.splitlines())) <= max(110, len(str(folder)) + 30)
+
+
+def test_a_seed_is_judged_elsewhere_from_its_items_alone(experiment, tmp_path, capsys):
+    miniature(experiment, report_only=True)
+    there = json.loads((Path(experiment.run_folder) / "results.json").read_text())
+    for seed in experiment.seed_list:
+        folder = tmp_path / "run" / f"seed{seed}"
+        folder.mkdir(parents=True)
+        shutil.copy(Path(experiment.run_folder) / folder.name / "items.json", folder)
+    elsewhere, _ = small_plan(tmp_path)
+    miniature(elsewhere, report_only=True)
+    here = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert here["missing"] == [] and here["arms"]["dense"]["orientations"]["metrics"]["accuracy"]["mean"] == 1.0
+    assert all(here[name] == there[name] for name in ("arms", "claims", "targets"))
+    other, _ = small_plan(tmp_path, "recipe.rl.steps=13", "seeds=1")
+    with pytest.raises(UserError, match="no arm has been evaluated yet"):
+        miniature(other, report_only=True)
+    assert "seed0/items.json: dense was made with another recipe and is left out" in capsys.readouterr().out
 
 
 def test_the_numbers_are_those_of_the_rows(experiment):

@@ -6,9 +6,9 @@ A metric is a ratio of two sums over items: how much of what there was. An item 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from codevision_lite.bench.evaluate import stage_rows
 from codevision_lite.records import Sample, Trajectory
@@ -40,6 +40,13 @@ class Item:
     @property
     def hacked(self) -> bool:
         return bool(self.found["brute_force"] or self.found["no_op"] or self.discarded or self.for_show)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "effective": sorted(self.effective)}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Item:
+        return cls(**{**row, "effective": frozenset(row["effective"])})
 
 
 Count = Callable[[Item, Collection[str]], tuple[float, float]]  # the second: operations that the SFT data holds

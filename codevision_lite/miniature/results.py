@@ -23,6 +23,7 @@ from codevision_lite.miniature.runs import run_all
 from codevision_lite.pipeline import STAGES
 
 RESULTS = "results.json"
+ITEMS = "items.json"  # of a seed's folder
 # Of the printed table: heading -> condition or group, metric
 _COLUMNS = {
     "upright": ("upright", "accuracy"), "turned": ("orientations", "accuracy"), "crop": ("crop", "accuracy"),
@@ -53,17 +54,32 @@ def miniature(plan: Miniature, report_only: bool = False) -> None:
 
 
 def load_results(plan: Miniature) -> tuple[Results, Known]:
-    """The items of every arm that is evaluated in full, and the operations of each seed's SFT data."""
+    """The items of every arm that is evaluated in full, and the operations of each seed's SFT data.
+
+    Both are kept in the seed's folder (ITEMS), which is enough to judge a seed whose other files are elsewhere.
+    """
     results: dict[int, dict[str, list[Item]]] = {}
     known: dict[int, set[str]] = {}
     for seed in plan.seed_list:
+        path = Path(plan.run_folder) / f"seed{seed}" / ITEMS
+        before = path.read_text() if path.exists() else '{"sft_operations": [], "arms": {}}'
+        kept = json.loads(before)
+        rows = plan.folder("sft", seed) / "data" / "sft.jsonl"
+        known[seed] = operations_of(rows) if rows.exists() else set(kept["sft_operations"])
         results[seed] = {}
         for arm in plan.all_arms:
             folder, stage = plan.folder(arm, seed), arm if arm in BEFORE else STAGES[-1]
+            config = recipe_hash(plan.start_recipe(seed) if arm in BEFORE else plan.arm_recipe(arm, seed))
             if _is_evaluated(folder, stage):
                 results[seed][arm] = read_items(folder, stage)
-        rows = plan.folder("sft", seed) / "data" / "sft.jsonl"
-        known[seed] = operations_of(rows) if rows.exists() else set()
+                kept["arms"][arm] = {"config_hash": config, "items": [item.to_json() for item in results[seed][arm]]}
+            elif arm in kept["arms"] and kept["arms"][arm]["config_hash"] == config:
+                results[seed][arm] = [Item.from_json(item) for item in kept["arms"][arm]["items"]]
+            elif arm in kept["arms"]:
+                print(f"{path}: {arm} was made with another recipe and is left out", flush=True)
+        after = json.dumps({"sft_operations": sorted(known[seed]), "arms": kept["arms"]})
+        if results[seed] and after != before:
+            write_atomic(path, after)
     return results, known
 
 
