@@ -434,6 +434,9 @@ def test_a_seed_is_judged_elsewhere_from_its_items_alone(experiment, tmp_path, c
     with pytest.raises(UserError, match="no arm has been evaluated yet"):
         miniature(other, report_only=True)
     assert "seed0/items.json: dense was made with another recipe and is left out" in capsys.readouterr().out
+    (tmp_path / "run" / "seed0" / "items.json").write_text("[]")
+    with pytest.raises(UserError, match=r"seed0/items\.json: not what a report keeps of a seed\. Copy it again, or remove it"):
+        miniature(elsewhere, report_only=True)
 
 
 def test_the_numbers_are_those_of_the_rows(experiment):

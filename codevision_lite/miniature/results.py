@@ -63,9 +63,14 @@ def load_results(plan: Miniature) -> tuple[Results, Known]:
     for seed in plan.seed_list:
         path = Path(plan.run_folder) / f"seed{seed}" / ITEMS
         before = path.read_text() if path.exists() else '{"sft_operations": [], "arms": {}}'
-        kept = json.loads(before)
+        try:
+            kept = json.loads(before)
+            known[seed], _ = set(kept["sft_operations"]), kept["arms"].items()
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise UserError(f"{path}: not what a report keeps of a seed. Copy it again, or remove it") from e
         rows = plan.folder("sft", seed) / "data" / "sft.jsonl"
-        known[seed] = operations_of(rows) if rows.exists() else set(kept["sft_operations"])
+        if rows.exists():
+            known[seed] = operations_of(rows)
         results[seed] = {}
         for arm in plan.all_arms:
             folder, stage = plan.folder(arm, seed), arm if arm in BEFORE else STAGES[-1]
