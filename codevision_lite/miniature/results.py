@@ -62,12 +62,7 @@ def load_results(plan: Miniature) -> tuple[Results, Known]:
     known: dict[int, set[str]] = {}
     for seed in plan.seed_list:
         path = Path(plan.run_folder) / f"seed{seed}" / ITEMS
-        before = path.read_text() if path.exists() else '{"sft_operations": [], "arms": {}}'
-        try:
-            kept = json.loads(before)
-            known[seed], _ = set(kept["sft_operations"]), kept["arms"].items()
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise UserError(f"{path}: not what a report keeps of a seed. Copy it again, or remove it") from e
+        known[seed], kept = _read_kept(path)
         rows = plan.folder("sft", seed) / "data" / "sft.jsonl"
         if rows.exists():
             known[seed] = operations_of(rows)
@@ -76,16 +71,34 @@ def load_results(plan: Miniature) -> tuple[Results, Known]:
             folder, stage = plan.folder(arm, seed), arm if arm in BEFORE else STAGES[-1]
             config = recipe_hash(plan.start_recipe(seed) if arm in BEFORE else plan.arm_recipe(arm, seed))
             if _is_evaluated(folder, stage):
-                results[seed][arm] = read_items(folder, stage)
-                kept["arms"][arm] = {"config_hash": config, "items": [item.to_json() for item in results[seed][arm]]}
-            elif arm in kept["arms"] and kept["arms"][arm]["config_hash"] == config:
-                results[seed][arm] = [Item.from_json(item) for item in kept["arms"][arm]["items"]]
-            elif arm in kept["arms"]:
+                kept[arm] = config, read_items(folder, stage)
+            if arm in kept and kept[arm][0] == config:
+                results[seed][arm] = kept[arm][1]
+            elif arm in kept:
                 print(f"{path}: {arm} was made with another recipe and is left out", flush=True)
-        after = json.dumps({"sft_operations": sorted(known[seed]), "arms": kept["arms"]})
-        if results[seed] and after != before:
-            write_atomic(path, after)
+        if results[seed]:
+            _keep(path, known[seed], kept)
     return results, known
+
+
+def _read_kept(path: Path) -> tuple[set[str], dict[str, tuple[str, list[Item]]]]:
+    """(operations of the SFT data, arm -> hash of its recipe and its items) of ITEMS; empty where it is not there."""
+    if not path.exists():
+        return set(), {}
+    try:
+        kept = json.loads(path.read_text())
+        arms = {name: (arm["config_hash"], [Item.from_json(item) for item in arm["items"]]) for name, arm in kept["arms"].items()}
+        return set(kept["sft_operations"]), arms
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise UserError(f"{path}: not what a report keeps of a seed. Copy it again, or remove it") from e
+
+
+def _keep(path: Path, operations: set[str], arms: dict[str, tuple[str, list[Item]]]) -> None:
+    """Write ITEMS, unless it says the same already."""
+    rows = {name: {"config_hash": config, "items": [item.to_json() for item in items]} for name, (config, items) in arms.items()}
+    text = json.dumps({"sft_operations": sorted(operations), "arms": rows})
+    if not path.exists() or path.read_text() != text:
+        write_atomic(path, text)
 
 
 def summarise(plan: Miniature, results: Results, known: Known, minutes: float) -> dict[str, Any]:
