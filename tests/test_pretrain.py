@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -18,6 +20,7 @@ from codevision_lite.recipe import PretrainConfig
 from codevision_lite.synth.samples import split_of
 from codevision_lite.synth.signs import draw_scene
 from codevision_lite.synth.signs_scripts import LOOKS
+from codevision_lite.train.aside import weight_gradients_aside
 from codevision_lite.train.pretrain import (
     PARTS,
     VOCABULARY,
@@ -121,6 +124,27 @@ def test_pictures_that_are_seen_ahead_change_no_number(model, processor):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             assert language_loss(model, one)[0].item() == language_loss(model, other)[0].item()
     assert n_pictures > 10
+
+
+def test_weight_gradients_aside_are_the_same_bytes(model, processor):
+    model = deepcopy(model).requires_grad_(False)
+    model.model.language_model.requires_grad_(True)
+    model.model.visual.merger.requires_grad_(True)
+    batches = [collate(processor, some_rows(n)) for n in (2, 3)]
+
+    def gradients(where):
+        model.zero_grad()
+        with where as wait:
+            for batch in batches:
+                with torch.autocast("cpu", torch.bfloat16):
+                    language_loss(model, batch)[0].backward()
+            wait()
+        return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+    plain, aside = gradients(nullcontext(lambda: None)), gradients(weight_gradients_aside(model.model))
+    assert all(torch.equal(plain[name], aside[name]) for name in plain)
+    assert sum(bool(gradient.any()) for gradient in plain.values()) > 40
+    assert not any("forward" in vars(layer) for layer in model.modules())
 
 
 def test_the_tokenizer_is_the_same_for_the_same_seed_and_fits_the_vocabulary(processor):

@@ -49,6 +49,7 @@ from codevision_lite.synth.signs_scripts import (
     say_place,
     say_turned,
 )
+from codevision_lite.train.aside import weight_gradients_aside
 from codevision_lite.train.tower import loader, merged_tokens, own_steps, save_checkpoint, tower_states, train_tower
 
 logger = logging.getLogger(__name__)
@@ -492,36 +493,38 @@ def train_language(
     data = iter(loader(rows, device))
     began = time.time()
     losses, exact = [], []
-    for step in range(start, phase.steps):
-        rate = phase.learning_rate * min(1.0, (step + 1) / 200)
-        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        parts = next(data)
-        n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
-        losses.append(0.0)
-        rights = []
-        for part, n in zip(parts, n_tokens, strict=True):
-            on_device = {name: None if values is None else values.to(device) for name, values in part.items()}
-            with torch.autocast(device.type, torch.bfloat16):
-                loss, right = language_loss(model, on_device)
-            loss = loss * (n / sum(n_tokens))
-            loss.backward()
-            losses[-1] += loss.item()
-            rights.append(right)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        exact.append(torch.cat(rights).mean().item())
-        done = step + 1
-        if done % 50 == 0 or done == phase.steps:
-            seconds = (time.time() - began) / (done - start)
-            note = f"loss {np.mean(losses[-50:]):.3f} | replies exact {np.mean(exact[-50:]):.3f}"
-            eta = seconds * (phase.steps - done) / 60
-            print(f"{phase.name} {done:05d}/{phase.steps} | {note} | {seconds:.2f} s/step | eta {eta:.0f} min", flush=True)
-            release_freed_memory()  # batches of ever new widths leave holes that no later one fits into
-        if done % 250 == 0 or done == phase.steps:
-            save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
+    with weight_gradients_aside(model.model) as wait:  # without the head, whose weights are the embedding's too
+        for step in range(start, phase.steps):
+            rate = phase.learning_rate * min(1.0, (step + 1) / 200)
+            rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+            parts = next(data)
+            n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
+            losses.append(0.0)
+            rights = []
+            for part, n in zip(parts, n_tokens, strict=True):
+                on_device = {name: None if values is None else values.to(device) for name, values in part.items()}
+                with torch.autocast(device.type, torch.bfloat16):
+                    loss, right = language_loss(model, on_device)
+                loss = loss * (n / sum(n_tokens))
+                loss.backward()
+                losses[-1] += loss.item()
+                rights.append(right)
+            wait()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            exact.append(torch.cat(rights).mean().item())
+            done = step + 1
+            if done % 50 == 0 or done == phase.steps:
+                seconds = (time.time() - began) / (done - start)
+                note = f"loss {np.mean(losses[-50:]):.3f} | replies exact {np.mean(exact[-50:]):.3f}"
+                eta = seconds * (phase.steps - done) / 60
+                print(f"{phase.name} {done:05d}/{phase.steps} | {note} | {seconds:.2f} s/step | eta {eta:.0f} min", flush=True)
+                release_freed_memory()  # batches of ever new widths leave holes that no later one fits into
+            if done % 250 == 0 or done == phase.steps:
+                save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
 
 
 def build(config: PretrainConfig) -> None:

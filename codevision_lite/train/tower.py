@@ -28,6 +28,7 @@ from codevision_lite.geometry import ORIENTATIONS, apply_op
 from codevision_lite.synth.glyphs import ASYMMETRIC, SYMBOLS, WORDS
 from codevision_lite.synth.scene import Scene
 from codevision_lite.synth.signs import CANVASES, KIND_WEIGHTS, KINDS, draw_scene
+from codevision_lite.train.aside import weight_gradients_aside
 
 logger = logging.getLogger(__name__)
 
@@ -237,35 +238,37 @@ def train_tower(
     data = iter(loader(_Batches(seed, start, steps, batch, split_filter), device))
     hits: dict[str, list[torch.Tensor]] = {name: [] for name in HEADS}
     began = time.time()
-    for step in range(start, steps):
-        rate = learning_rate * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        pictures, labels = next(data)
-        with torch.autocast(device.type, torch.bfloat16):
-            out = heads(tower_tokens(visual, patches(pictures.to(device), mean, std)))
-        loss = torch.zeros((), device=device)
-        for name, logits in out.items():
-            wanted = labels[name].flatten()
-            asked = (wanted != -100).nonzero()[:, 0]
-            if len(asked):
-                flat, right = logits.float().flatten(0, 1)[asked.to(device)], wanted[asked].to(device)
-                loss = loss + F.cross_entropy(flat, right, label_smoothing=0.02)
-                hits[name].append((flat.argmax(-1) == right).float().mean())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([*visual.parameters(), *heads.parameters()], 1.0)
-        optimizer.step()
-        if (step + 1) % 100 == 0 or step + 1 == steps:
-            seconds = (time.time() - began) / (step + 1 - start)
-            accuracy = " ".join(f"{name} {_mean(hits[name][-100:]):.3f}" for name in HEADS if hits[name])
-            print(f"tower {step + 1:05d}/{steps} | loss {loss.item():.3f} | {accuracy} | {seconds:.2f} s/step | "
-                  f"eta {seconds * (steps - step - 1) / 60:.0f} min", flush=True)  # fmt: skip
-        if (step + 1) % 500 == 0 or step + 1 == steps:
-            save_checkpoint(
-                checkpoint,
-                {"visual": visual.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
-            )
+    with weight_gradients_aside(visual, heads) as wait:
+        for step in range(start, steps):
+            rate = learning_rate * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            pictures, labels = next(data)
+            with torch.autocast(device.type, torch.bfloat16):
+                out = heads(tower_tokens(visual, patches(pictures.to(device), mean, std)))
+            loss = torch.zeros((), device=device)
+            for name, logits in out.items():
+                wanted = labels[name].flatten()
+                asked = (wanted != -100).nonzero()[:, 0]
+                if len(asked):
+                    flat, right = logits.float().flatten(0, 1)[asked.to(device)], wanted[asked].to(device)
+                    loss = loss + F.cross_entropy(flat, right, label_smoothing=0.02)
+                    hits[name].append((flat.argmax(-1) == right).float().mean())
+            optimizer.zero_grad()
+            loss.backward()
+            wait()
+            nn.utils.clip_grad_norm_([*visual.parameters(), *heads.parameters()], 1.0)
+            optimizer.step()
+            if (step + 1) % 100 == 0 or step + 1 == steps:
+                seconds = (time.time() - began) / (step + 1 - start)
+                accuracy = " ".join(f"{name} {_mean(hits[name][-100:]):.3f}" for name in HEADS if hits[name])
+                print(f"tower {step + 1:05d}/{steps} | loss {loss.item():.3f} | {accuracy} | {seconds:.2f} s/step | "
+                      f"eta {seconds * (steps - step - 1) / 60:.0f} min", flush=True)  # fmt: skip
+            if (step + 1) % 500 == 0 or step + 1 == steps:
+                save_checkpoint(
+                    checkpoint,
+                    {"visual": visual.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
+                )
     return {name: _mean(values[-200:]) for name, values in hits.items() if values}
 
 
