@@ -20,7 +20,7 @@ from torch import nn
 @contextmanager
 def weight_gradients_aside(*modules: nn.Module) -> Iterator[Callable[[], None]]:
     """While open, `nn.Linear` layers in `modules` leave their weights' gradients to a second thread. Yields a function that waits
-    for those of the backward passes so far; to be called before anything reads them."""
+    for those of the backward passes so far; to be called before anything reads them. Such a weight must not be used by anything else."""
     if any(p.device.type != "cpu" for module in modules for p in module.parameters()):
         yield lambda: None
         return
@@ -32,9 +32,12 @@ def weight_gradients_aside(*modules: nn.Module) -> Iterator[Callable[[], None]]:
             job.result()
         jobs.clear()
 
+    def submit(*job: Any) -> None:
+        jobs.append(pool.submit(*job))
+
     with ThreadPoolExecutor(1, "weight gradients", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for layer in linears:
-            layer.forward = partial(_linear, layer, lambda *job: jobs.append(pool.submit(*job)))
+            layer.forward = partial(_linear, layer, submit)
         try:
             yield wait
         finally:
