@@ -65,8 +65,7 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         args = parser.parse_args(argv)
         _quiet(args.verbose)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-        return args.run(args) or 0
+        return _run(args)
     except UserError as e:
         return _end(str(e), 2)
     except (MemoryError, RuntimeError) as e:  # the trainers say more themselves; this is loading and evaluation
@@ -82,6 +81,26 @@ def _main(argv: Sequence[str] | None) -> int:
         after = "What is done is kept; the same command goes on from there." if goes_on else "The same command starts over."
         print(file=sys.stderr)  # behind the terminal's own ^C
         return _end(f"stopped. {after}", 130)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the verb. Once Ctrl-C was pressed, whatever it ends with is a KeyboardInterrupt: code in C or Rust that calls Python may
+    raise an error of its own in its place, and cleaning up after it may fail."""
+    pressed = False
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)  # also of a shell's background job, which starts with it ignored
+    try:
+        return args.run(args) or 0
+    except Exception as e:
+        if not pressed:
+            raise
+        logging.info("after Ctrl-C: %r", e, exc_info=True)
+        raise KeyboardInterrupt from e
 
 
 def _end(line: str, code: int) -> int:

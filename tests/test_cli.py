@@ -353,3 +353,16 @@ def test_options_may_stand_anywhere(capsys, recipe, tmp_path):
     assert "elsewhere/data/test.jsonl is not there yet" in capsys.readouterr().err
     assert main(["ask", str(tmp_path / "gone.png"), "--max-turns", "2", "What?"]) == 2
     assert "gone.png: no such image file" in capsys.readouterr().err
+
+
+def test_an_error_that_ctrl_c_led_to_is_ctrl_c(monkeypatch, capsys, place):
+    def press(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("a library's own words") from None
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("codevision_lite.config.load_recipe", press)
+    assert main(["synth", "small.yaml"]) == 130
+    assert "codevision-lite: stopped. What is done is kept" in capsys.readouterr().err

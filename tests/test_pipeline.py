@@ -166,7 +166,7 @@ def test_a_stopped_sft_resumes_from_its_checkpoint_with_the_same_command(prepare
     argv = ["sft", recipe, "sft.steps=30"]
     write_config(recipe, folder, "sft.steps=30")
     code, err = stop(argv, lambda: (folder / "sft" / "checkpoints" / "checkpoint-4").is_dir(), how)
-    assert code == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert code == (130 if how == signal.SIGINT else -signal.SIGKILL), err
     if how == signal.SIGINT:
         assert [line for line in err.splitlines() if line] == [
             "codevision-lite: stopped. What is done is kept; the same command goes on from there."
@@ -201,8 +201,8 @@ def test_a_stopped_evaluation_keeps_its_rows(demo, prepared):
     argv = ["eval", recipe, "eval.batch=1"]
     write_config(recipe, folder, "eval.batch=1")
     rows = folder / "trajectories.jsonl"
-    code, _ = stop(argv, lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 2, signal.SIGINT)
-    assert code == 130
+    code, err = stop(argv, lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 2, signal.SIGINT)
+    assert code == 130, err
     before = rows.read_bytes()
     run(*argv)
     assert rows.read_bytes().startswith(before)
