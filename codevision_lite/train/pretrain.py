@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,6 @@ from codevision_lite.synth.signs_scripts import (
     say_place,
     say_turned,
 )
-from codevision_lite.train.aside import weight_gradients_aside
 from codevision_lite.train.tower import loader, merged_tokens, own_steps, save_checkpoint, tower_states, train_tower
 
 logger = logging.getLogger(__name__)
@@ -493,7 +493,8 @@ def train_language(
     data = iter(loader(rows, device))
     began = time.time()
     losses, exact = [], []
-    with weight_gradients_aside(model.model) as wait:  # without the head, whose weights are the embedding's too
+    # Parts side by side, the longest first: two threads within so small a product gain nothing.
+    with ThreadPoolExecutor(rows.parts // 2 or 1, "part", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for step in range(start, phase.steps):
             rate = phase.learning_rate * min(1.0, (step + 1) / 200)
             rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
@@ -504,15 +505,15 @@ def train_language(
             n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
             losses.append(0.0)
             rights = []
-            for part, n in zip(parts, n_tokens, strict=True):
-                on_device = {name: None if values is None else values.to(device) for name, values in part.items()}
-                with torch.autocast(device.type, torch.bfloat16):
-                    loss, right = language_loss(model, on_device)
-                loss = loss * (n / sum(n_tokens))
-                loss.backward()
-                losses[-1] += loss.item()
+            weights = [n / sum(n_tokens) for n in n_tokens]
+            jobs = [pool.submit(_part_gradients, model, trained, *of_part) for of_part in reversed([*zip(parts, weights, strict=True)])]
+            for job in reversed(jobs):  # added in the order of the parts, whichever was done first
+                loss, right, gradients = job.result()
+                for parameter, gradient in zip(trained, gradients, strict=True):
+                    if gradient is not None:
+                        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+                losses[-1] += loss
                 rights.append(right)
-            wait()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             exact.append(torch.cat(rights).mean().item())
@@ -525,6 +526,17 @@ def train_language(
                 release_freed_memory()  # batches of ever new widths leave holes that no later one fits into
             if done % 250 == 0 or done == phase.steps:
                 save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
+
+
+def _part_gradients(
+    model: Qwen2_5_VLForConditionalGeneration, trained: list[torch.nn.Parameter], part: dict[str, torch.Tensor], weight: float
+) -> tuple[float, torch.Tensor, tuple[torch.Tensor | None, ...]]:
+    """(loss times `weight`, what language_loss says of each row, its gradient for each of `trained`)."""
+    on_device = {name: None if values is None else values.to(model.device) for name, values in part.items()}
+    with torch.autocast(model.device.type, torch.bfloat16):
+        loss, right = language_loss(model, on_device)
+    loss = loss * weight
+    return loss.item(), right, torch.autograd.grad(loss, trained, allow_unused=True)
 
 
 def build(config: PretrainConfig) -> None:
