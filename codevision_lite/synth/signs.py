@@ -49,15 +49,16 @@ class _Page:
         if self.dark:  # light ink on a dark page
             back, self.color = self.color, back
         self.pixels = np.empty((self.size, self.size, 3), np.float32)
-        self.pixels[:] = back
+        self._rows = self.pixels.reshape(self.size, -1)  # numpy is slow where the last axis is 3 long
+        self._rows[:] = np.tile(np.float32(back), self.size)
 
     def put(self, text: str, center: tuple[float, float], height: float, max_width: float) -> Box:
         mask = ink_mask(text, face=self.face, weight=self.weight, height_px=height, max_width_px=max_width)
         h, w = mask.shape
         x = int(min(max(center[0] - w / 2, 0), self.size - w))
         y = int(min(max(center[1] - h / 2, 0), self.size - h))
-        region = self.pixels[y : y + h, x : x + w]
-        region += mask[..., None] * (np.float32(self.color) - region)
+        region = self._rows[y : y + h, 3 * x : 3 * (x + w)]
+        region += np.repeat(mask, 3, axis=1) * (np.tile(np.float32(self.color), w) - region)
         return float(x), float(y), float(x + w), float(y + h)
 
     def line(self, box: tuple[int, int, int, int]) -> None:

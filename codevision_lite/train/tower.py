@@ -57,15 +57,17 @@ def views(rng: random.Random, progress: float, split_filter: Callable[[str], boo
         large = box is None or scene.kind == "label" or max(box[2] - box[0], box[3] - box[1]) >= smallest * scene.image.width
         if large and split_filter(scene.content_key):
             break
+    whole = scene.image.resize((VIEW, VIEW), Image.Resampling.BICUBIC)
     for frame in ("none", *rng.sample(ORIENTATIONS, 2)):
-        yield _view(scene, frame, rng)
+        yield _view(scene, whole, frame, rng)
 
 
-def _view(scene: Scene, frame: str, rng: random.Random) -> tuple[np.ndarray, dict[str, list[int]]]:
-    picture, facts = scene.image, dict(scene.facts)
+def _view(scene: Scene, whole: Image.Image, frame: str, rng: random.Random) -> tuple[np.ndarray, dict[str, list[int]]]:
+    """`whole`: the scene's picture at the size of a view."""
+    picture, facts = whole, dict(scene.facts)
     if scene.kind in ("label", "large") and scene.image.width in CANVASES and rng.random() < 0.5:
-        picture, facts = _label_crop(scene, rng), {"main": facts["label"]}
-    picture = apply_op(picture.resize((VIEW, VIEW), Image.Resampling.BICUBIC), frame) if frame != "none" else picture
+        picture, facts = _label_crop(scene, rng).resize((VIEW, VIEW), Image.Resampling.BICUBIC), {"main": facts["label"]}
+    picture = apply_op(picture, frame) if frame != "none" else picture
     symmetric = scene.readable_under
     readable = frame == "none" or (symmetric is not None and frame in symmetric)
     labels = {name: [-100] * n for name, (n, _) in HEADS.items()}
@@ -79,7 +81,7 @@ def _view(scene: Scene, frame: str, rng: random.Random) -> tuple[np.ndarray, dic
         labels["count"] = [facts["count"] - 1]
     if "label_cell" in facts:
         labels["label_cell"] = [_turned_cell(facts["label_cell"], frame)]
-    pixels = np.asarray(picture.resize((VIEW, VIEW), Image.Resampling.BICUBIC))
+    pixels = np.asarray(picture)
     noise = 1.5 * np.random.default_rng(rng.randrange(2**32)).standard_normal((VIEW, VIEW, 1), np.float32)
     return np.clip(pixels + noise, 0, 255).astype(np.uint8), labels
 
