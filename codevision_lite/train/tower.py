@@ -106,15 +106,19 @@ def _turned_cell(cell: int, frame: str) -> int:
 class _Batches(IterableDataset):
     """Batch number `step` depends on the seed and the step alone, so a resumed run sees the same pictures."""
 
-    def __init__(self, seed: int, start: int, steps: int, batch: int, split_filter: Callable[[str], bool]):
+    def __init__(
+        self, seed: int, start: int, steps: int, batch: int, split_filter: Callable[[str], bool], mean: list[float], std: list[float]
+    ):
         self.seed, self.start, self.steps, self.batch, self.split_filter = seed, start, steps, batch, split_filter
+        self.mean, self.std = mean, std
 
     def __iter__(self):
         for step in own_steps(self.start, self.steps):
             rng = random.Random(f"{self.seed}/{step}")
             rows = [row for _ in range(self.batch // 3) for row in views(rng, step / self.steps, self.split_filter)]
+            pixels = patches(torch.from_numpy(np.stack([picture for picture, _ in rows])), self.mean, self.std)
             yield (
-                torch.from_numpy(np.stack([picture for picture, _ in rows])),
+                pixels.to(torch.bfloat16),  # as autocast would, ahead of the training
                 {name: torch.tensor([labels[name] for _, labels in rows]) for name in HEADS},
             )
 
@@ -237,7 +241,7 @@ def train_tower(
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    data = iter(loader(_Batches(seed, start, steps, batch, split_filter), device))
+    data = iter(loader(_Batches(seed, start, steps, batch, split_filter, mean, std), device))
     hits: dict[str, list[torch.Tensor]] = {name: [] for name in HEADS}
     began = time.time()
     with weight_gradients_aside(visual, heads) as wait:
@@ -245,9 +249,9 @@ def train_tower(
             rate = learning_rate * min(1.0, (step + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            pictures, labels = next(data)
+            pixels, labels = next(data)
             with torch.autocast(device.type, torch.bfloat16):
-                out = heads(tower_tokens(visual, patches(pictures.to(device), mean, std)))
+                out = heads(tower_tokens(visual, pixels.to(device)))
             loss = torch.zeros((), device=device)
             for name, logits in out.items():
                 wanted = labels[name].flatten()
