@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -27,6 +28,7 @@ from codevision_lite.train.pretrain import (
     Gaps,
     Phase,
     _Rows,
+    add_gradients,
     build,
     chat_rows,
     collate,
@@ -145,6 +147,29 @@ def test_weight_gradients_aside_are_the_same_bytes(model, processor):
     assert all(torch.equal(plain[name], aside[name]) for name in plain)
     assert sum(bool(gradient.any()) for gradient in plain.values()) > 40
     assert not any("forward" in vars(layer) for layer in model.modules())
+
+
+def test_parts_side_by_side_are_the_same_bytes_as_one_after_the_other(model, processor):
+    model = deepcopy(model).requires_grad_(False)
+    model.model.language_model.requires_grad_(True)
+    model.model.visual.merger.requires_grad_(True)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    words = collate(processor, [text_only(random.Random(0))])  # has no use for the merger
+    parts = [words, *(collate(processor, some_rows(n)) for n in (1, 2, 3))]
+    n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
+    expected = 0.0
+    for part, n in zip(parts, n_tokens, strict=True):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = language_loss(model, part)[0] * (n / sum(n_tokens))
+        loss.backward()
+        expected += loss.item()
+    plain = [p.grad for p in trained]
+    model.zero_grad()
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        loss, right = add_gradients(model, trained, parts, pool)
+    assert loss == expected and len(right) == sum(len(part["labels"]) for part in parts)
+    assert all(torch.equal(a, p.grad) for a, p in zip(plain, trained, strict=True))
+    assert sum(bool(gradient.any()) for gradient in plain) > 40
 
 
 def test_the_tokenizer_is_the_same_for_the_same_seed_and_fits_the_vocabulary(processor):

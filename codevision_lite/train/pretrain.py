@@ -493,7 +493,7 @@ def train_language(
     data = iter(loader(rows, device))
     began = time.time()
     losses, exact = [], []
-    # Parts side by side, the longest first: two threads within so small a product gain nothing.
+    # Parts side by side: two threads within so small a product gain nothing.
     with ThreadPoolExecutor(rows.parts // 2 or 1, "part", initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for step in range(start, phase.steps):
             rate = phase.learning_rate * min(1.0, (step + 1) / 200)
@@ -502,21 +502,11 @@ def train_language(
                 group["lr"] = rate
             optimizer.zero_grad()
             parts = next(data)
-            n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
-            losses.append(0.0)
-            rights = []
-            weights = [n / sum(n_tokens) for n in n_tokens]
-            jobs = [pool.submit(_part_gradients, model, trained, *of_part) for of_part in reversed([*zip(parts, weights, strict=True)])]
-            for job in reversed(jobs):  # added in the order of the parts, whichever was done first
-                loss, right, gradients = job.result()
-                for parameter, gradient in zip(trained, gradients, strict=True):
-                    if gradient is not None:
-                        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-                losses[-1] += loss
-                rights.append(right)
+            loss, right = add_gradients(model, trained, parts, pool)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
-            exact.append(torch.cat(rights).mean().item())
+            losses.append(loss)
+            exact.append(right.mean().item())
             done = step + 1
             if done % 50 == 0 or done == phase.steps:
                 seconds = (time.time() - began) / (done - start)
@@ -528,10 +518,30 @@ def train_language(
                 save_checkpoint(checkpoint, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": done})
 
 
+def add_gradients(
+    model: Qwen2_5_VLForConditionalGeneration, trained: list[torch.nn.Parameter], parts: list[dict[str, torch.Tensor]],
+    pool: ThreadPoolExecutor,
+) -> tuple[float, torch.Tensor]:  # fmt: skip
+    """Add the gradients of a batch's loss, a mean over all its reply tokens, in the order of its parts, whichever thread of `pool` is
+    done first. Returns the loss and, for each row, what language_loss says of it."""
+    n_tokens = [int((part["labels"][:, 1:] != -100).sum()) for part in parts]
+    weights = [n / sum(n_tokens) for n in n_tokens]
+    longest_first = reversed([*zip(parts, weights, strict=True)])
+    jobs = [pool.submit(_part_gradients, model, trained, *of_part) for of_part in longest_first]
+    total, rights = 0.0, []
+    for job in reversed(jobs):
+        loss, right, gradients = job.result()
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        total += loss
+        rights.append(right)
+    return total, torch.cat(rights)
+
+
 def _part_gradients(
     model: Qwen2_5_VLForConditionalGeneration, trained: list[torch.nn.Parameter], part: dict[str, torch.Tensor], weight: float
 ) -> tuple[float, torch.Tensor, tuple[torch.Tensor | None, ...]]:
-    """(loss times `weight`, what language_loss says of each row, its gradient for each of `trained`)."""
     on_device = {name: None if values is None else values.to(model.device) for name, values in part.items()}
     with torch.autocast(model.device.type, torch.bfloat16):
         loss, right = language_loss(model, on_device)
