@@ -519,11 +519,13 @@ def test_two_arms_run_are_stopped_and_resumed_by_the_same_command(real):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 130 and "the same command goes on" in err, out + err
     assert not subprocess.run(["pgrep", "-f", f"config.yaml.*{run}|{run}.*config.yaml"], capture_output=True).stdout, "its processes ended"
+    stopped = json.loads((run / "minutes.json").read_text())
     done = subprocess.run(command("miniature", recipe), cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "miniature 100/100 %" in done.stdout and f"report: {run / 'report.html'}" in done.stdout
     for name in ("own", "no_sft"):
         assert {"grpo", "metrics.jsonl", "report.html", "log.txt"} <= {p.name for p in (run / "seed0" / name).iterdir()}
+    assert json.loads((run / "minutes.json").read_text()) > stopped > 0, "the time of both calls"
     first = [row for row in read_jsonl(run / "seed0" / "own" / "metrics.jsonl") if row["stage"] == "grpo"]
     assert [row["step"] for row in first] == [1, 2] and "reward/preset_total" in first[0]
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}

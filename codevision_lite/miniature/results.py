@@ -36,7 +36,11 @@ def miniature(plan: Miniature, report_only: bool = False) -> None:
     """Run what is not done, then write results.json and report.html and print the table. Raises UserError at the end where a run failed."""
     folder = Path(plan.run_folder)
     started = time.time()
-    failed = {} if report_only else run_all(plan)
+    try:
+        failed = {} if report_only else run_all(plan)
+    except KeyboardInterrupt:
+        _minutes(folder, (time.time() - started) / 60)  # what was stopped took its time too
+        raise
     minutes = _minutes(folder, (time.time() - started) / 60)
     from codevision_lite.miniature.page import write_page
 
