@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -238,3 +239,17 @@ def test_a_killed_run_goes_on_to_the_same_bytes(folder, tmp_path):
     assert list(parts.glob("*.jsonl")) and not (tmp_path / "data" / "manifest.json").exists(), "it was killed in the middle"
     build.build(tmp_path / "data", 0, SMALL, EVAL)
     assert digest(tmp_path / "data") == digest(folder)
+
+
+def test_a_held_out_item_that_is_drawn_twice_is_made_up_for_by_one_of_its_condition(tmp_path):
+    chunks = [["a upright", "b crop"], ["a upright", "c crop"], ["d crop", "e upright"]]
+
+    def task(chunk):
+        path = tmp_path / f"{chunk}.jsonl"
+        rows = [{"row": {"id": name, "meta": {"condition": condition}}} for name, condition in map(str.split, chunks[chunk])]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    with ThreadPoolExecutor(1) as pool:
+        rows, _ = build._collect(pool, task, 4, "test", 1, per_condition=2)
+    assert [json.loads(row)["id"] for row in rows] == ["a", "b", "c", "e"]

@@ -60,7 +60,8 @@ def build(folder: Path, seed: int, data: DataConfig, evaluation: EvalStage) -> N
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_follow_the_parent) as pool:
         for split, n in (("sft", data.sft_rows), ("rl", data.rl_rows), ("test", n_test)):
             task = functools.partial(make_chunk, folder, seed, split, data, conditions)
-            rows, bad = _collect(pool, task, n, split, ahead=2 * processes)
+            per_condition = evaluation.n_per_condition if split == "test" else None
+            rows, bad = _collect(pool, task, n, split, 2 * processes, per_condition)
             with explain_os_errors(folder):
                 write_atomic(folder / f"{split}.jsonl", "".join(rows))
             rejected += bad
@@ -164,12 +165,15 @@ def _reject_row(made: Rejected) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _collect(pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, split: str, ahead: int) -> tuple[list[str], list[str]]:
+def _collect(
+    pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, split: str, ahead: int, per_condition: int | None = None
+) -> tuple[list[str], list[str]]:
     """The first `n` different rows over the chunks in order, as JSON lines, and the rejected ones before them; `ahead`
-    chunks are under way at a time."""
+    chunks are under way at a time. Of a condition at most `per_condition`, so that one that was drawn twice is made up for by its like."""
     rows: list[str] = []
     bad: list[str] = []
     seen: set[str] = set()
+    taken: Counter[str] = Counter()
     progress = Progress(f"synth {split}", n, "rows")
     running: list[Future[Path]] = []
     numbers = iter(range(_MAX_CHUNKS * -(-n // CHUNK)))
@@ -187,8 +191,12 @@ def _collect(pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, spl
             for made in read_jsonl(running.pop(0).result()):
                 if "rejected" in made:
                     bad.append(json.dumps({"split": split, **made["rejected"]}, ensure_ascii=False) + "\n")
-                elif len(rows) < n and _id(made["row"]) not in seen:
-                    seen.add(_id(made["row"]))
+                elif len(rows) < n and _sample(made["row"])["id"] not in seen:
+                    seen.add(_sample(made["row"])["id"])
+                    condition = _sample(made["row"])["meta"]["condition"]
+                    if taken[condition] == per_condition:
+                        continue
+                    taken[condition] += 1
                     rows.append(json.dumps(made["row"], ensure_ascii=False) + "\n")
             progress.update(len(rows))
     finally:
@@ -197,14 +205,14 @@ def _collect(pool: ProcessPoolExecutor, task: Callable[[int], Path], n: int, spl
     return rows, bad
 
 
-def _id(row: dict[str, Any]) -> str:
-    return row.get("sample", row)["id"]
+def _sample(row: dict[str, Any]) -> dict[str, Any]:
+    return row.get("sample", row)
 
 
 def _counted(lines: list[str]) -> dict[str, dict[str, int]]:
     """Rows by type, condition and kind."""
     rows = [json.loads(line) for line in lines]
-    metas = [row.get("sample", row)["meta"] for row in rows]
+    metas = [_sample(row)["meta"] for row in rows]
     counted = {
         "type": Counter(row["type"] for row in rows if "type" in row), "condition": Counter(m["condition"] for m in metas),
         "kind": Counter(m["kind"] for m in metas),
