@@ -164,6 +164,14 @@ def test_items_that_are_all_alike_have_an_interval_all_the_same():
     assert none.mean == 0 and none.high > 0.1 and judge(ABOVE, none).verdict == "inconclusive", "20 items exclude nothing"
 
 
+def test_an_interval_ends_where_shares_and_their_differences_end():
+    results = {seed: {"sft": arm([1 - seed] * 10), "dense": arm([seed] * 10)} for seed in (0, 1)}  # -1 and 1: Student's t reaches 12.7
+    effect = measure(ABOVE, plan_of(), results, {})
+    assert (effect.mean, effect.low, effect.high) == (0, -1, 1)
+    half = measure(Part("accuracy", "dense", against="sft", times=0.5, at_least=0.0), plan_of(), results, {})
+    assert (half.low, half.high) == (-0.5, 1)
+
+
 def test_beyond_and_times_change_what_an_effect_is_made_of():
     both = [*arm([1] * 9 + [0], "orientation+crop"), *arm([1] * 6 + [0] * 4)]
     less = [*arm([1] * 4 + [0] * 6, "orientation+crop"), *arm([1] * 5 + [0] * 5)]

@@ -86,9 +86,13 @@ def measure(part: Part, plan: Miniature, results: Results, known: Known) -> Effe
     if len(defined) > 1:
         over_seeds = student(list(defined.values()))
         low, high = min(low, over_seeds[0]), max(high, over_seeds[1])
-    if len(parts) == 1 and METRICS[part.metric].unit == "share":
-        low, high = max(0.0, low), min(1.0, high)
+    if all(METRICS[side.metric].unit == "share" for side in parts):  # each is in [0, 1], so their sum has ends too
+        low, high = max(_end(parts, -1.0), low), min(_end(parts, 1.0), high)
     return Effect(values, mean, low, high, "t over seeds" if len(defined) > 1 else "items of one seed", means)
+
+
+def _end(parts: Sequence[Side], sign: float) -> float:
+    return sum(side.weight for side in parts if side.weight * sign > 0)
 
 
 def judge(part: Part, effect: Effect | None) -> PartResult:
