@@ -16,7 +16,7 @@ from codevision_lite.bench.tool_use import operations_of
 from codevision_lite.config import plain, recipe_hash
 from codevision_lite.errors import UserError
 from codevision_lite.files import write_atomic
-from codevision_lite.miniature.claims import Effect, Known, Results, decide, is_met, measure, sides, student
+from codevision_lite.miniature.claims import Effect, Known, Results, decide, is_met, measure, sides
 from codevision_lite.miniature.measures import METRICS, Item, read_items, value_of
 from codevision_lite.miniature.plan import BEFORE, GROUPS, Miniature, Part
 from codevision_lite.miniature.runs import run_all
@@ -122,7 +122,7 @@ def summarise(plan: Miniature, results: Results, known: Known, minutes: float) -
 
 
 def _arm(arm: str, plan: Miniature, results: Results, known: Known) -> dict[str, Any]:
-    """Every metric on every condition and group, a value for each seed, their mean and its 95 % interval over seeds."""
+    """Every metric on every condition and group, a value for each seed and their mean."""
     found: dict[str, Any] = {}
     for name in (*plan.conditions, *GROUPS):
         own = plan.conditions_of((name,))
@@ -131,9 +131,7 @@ def _arm(arm: str, plan: Miniature, results: Results, known: Known) -> dict[str,
         for metric in METRICS:
             values = {seed: value_of(metric, items, known[seed]) for seed, items in chosen.items()}
             numbers = [v for v in values.values() if v is not None]
-            interval = student(numbers) if len(numbers) > 1 else (None, None)
-            mean = sum(numbers) / len(numbers) if numbers else None
-            cells[metric] = {"mean": mean, "low": interval[0], "high": interval[1], "seeds": values}
+            cells[metric] = {"mean": sum(numbers) / len(numbers) if numbers else None, "seeds": values}
         found[name] = {"n": sum(map(len, chosen.values())), "metrics": cells}
     return found
 
