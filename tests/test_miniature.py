@@ -126,6 +126,10 @@ def test_students_interval_is_the_textbooks():
     assert [t_quantile(n) for n in (11, 20, 100)] == pytest.approx([2.20099, 2.08596, 1.98397], abs=2e-4)
 
 
+def test_its_data_is_drawn_with_the_demos_mixes():
+    assert plan_of().recipe.data == load_recipe(ROOT / "recipes" / "demo.yaml", cls=Recipe).data
+
+
 # Effects
 
 

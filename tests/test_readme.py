@@ -18,6 +18,7 @@ from codevision_lite.cli import build_parser
 from codevision_lite.config import load_recipe
 from codevision_lite.errors import UserError
 from codevision_lite.miniature.plan import Miniature
+from codevision_lite.miniature.results import table
 from codevision_lite.recipe import PretrainConfig, Recipe
 from codevision_lite.report import print_table
 from codevision_lite.report.load import load_run
@@ -163,6 +164,13 @@ def test_the_demos_table_is_that_of_its_results():
     line = "base {base} %, SFT {sft} %, GRPO {grpo} %".format(**means)
     row = re.search(r"^\| `demo` \|.*$", (ROOT / "recipes" / "README.md").read_text(), flags=re.M).group()
     assert line in row and f"commit {results['context']['commit']}" in row
+    minutes, memory = re.search(r"^([\d.]+) min \| peak RSS ([\d.]+) GiB", print_table(results), flags=re.M).groups()
+    assert f"| {minutes} |" in row and re.search(rf"^\| `demo`.*\| {minutes} \| {memory} GiB of RAM \|", README, flags=re.M)
+
+
+def test_the_miniatures_table_is_that_of_its_results():
+    results = json.loads((ROOT / "benchmarks" / "miniature" / "results.json").read_text())
+    assert table(results).strip() in (ROOT / "docs" / "MINIATURE.md").read_text()
 
 
 def test_the_rewards_table_states_the_presets_weights():
