@@ -191,12 +191,11 @@ def _collect(
             for made in read_jsonl(running.pop(0).result()):
                 if "rejected" in made:
                     bad.append(json.dumps({"split": split, **made["rejected"]}, ensure_ascii=False) + "\n")
-                elif len(rows) < n and _sample(made["row"])["id"] not in seen:
-                    seen.add(_sample(made["row"])["id"])
-                    condition = _sample(made["row"])["meta"]["condition"]
-                    if taken[condition] == per_condition:
-                        continue
-                    taken[condition] += 1
+                    continue
+                sample = _sample(made["row"])
+                if len(rows) < n and sample["id"] not in seen and taken[sample["meta"]["condition"]] != per_condition:
+                    seen.add(sample["id"])
+                    taken[sample["meta"]["condition"]] += 1
                     rows.append(json.dumps(made["row"], ensure_ascii=False) + "\n")
             progress.update(len(rows))
     finally:
